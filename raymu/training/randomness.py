@@ -17,13 +17,16 @@ _KINDS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomS
 
 
 def seed_everything(seed: int, own: Mapping[str, Generator] | None = None) -> None:
-    """Seed torch on all devices, Python's `random`, NumPy's global generator, and the generators that code keeps itself.
+    """Seed torch on the CPU and on GPUs, Python's `random`, NumPy's global generator, and generators that code keeps itself.
 
     Args:
         seed: 63 bits, derived from identity.
         own: Name -> a generator that the model, its loss or its optimizer keeps. Each gets a seed of its own.
     """
-    torch.manual_seed(seed)
+    if torch.backends.cuda.is_built():
+        torch.manual_seed(seed)
+    else:  # the same, without the text of the whole call stack that it keeps for each other kind of device
+        torch.default_generator.manual_seed(seed)
     random.seed(seed)
     np.random.seed(_words(seed))
     for name, generator in (own or {}).items():

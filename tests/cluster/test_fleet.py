@@ -1,10 +1,12 @@
 """A run on a real Ray cluster: equal hashes, few processes, unchanged errors."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -94,7 +96,7 @@ def test_a_killed_actor_is_replaced_and_its_work_is_resumed(tmp_path: Path) -> N
             killed.append(victim.pid)
             os.kill(victim.pid, signal.SIGKILL)
 
-    config = config_on_ray(tmp_path / "all.parquet")
+    config = config_on_ray(tmp_path / "all.parquet", shards=2, live_actors=1)
     with raymu.train(config, str(tmp_path / "run"), progress=kill_once) as run:
         require_once(stages)
         killed.clear()
@@ -130,36 +132,44 @@ def test_an_interrupted_training_leaves_no_process_and_is_finished_by_settling(t
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
-def test_refusals_are_raised_unchanged_and_change_nothing(tmp_path: Path) -> None:
-    table = write_samples(tmp_path / "all.parquet")
-    first, second = table["id"].to_pylist()[:2]
-    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
-        with pytest.raises(UnknownSamples, match="1 unknown sample id"):
-            run.revoke([first, 1])
-        assert run.status().generation == 1
-        receipt = run.revoke([first])
-        with pytest.raises(SamplesRevoked) as refusal:
-            run.revoke([first, second])
-        assert refusal.value.request_ids == (receipt.request_id,)
-        assert run.status().requests.accepted == 1
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[raymu.Run]:
+    """A run that is open on the cluster, with one actor. It was trained in this process."""
+    folder = tmp_path_factory.mktemp("open")
+    write_samples(folder / "all.parquet", samples=4000)
+    asyncio.run(train_run(config_on_ray(folder / "all.parquet", live_actors=1), folder / "run").close())
+    with raymu.open_run(folder / "run") as opened:
+        yield opened
 
 
-def test_a_submission_is_one_message_and_each_request_has_its_answer(tmp_path: Path) -> None:
-    ids = write_samples(tmp_path / "all.parquet", samples=4000)["id"].to_pylist()
-    revocations = [
-        raymu.Revocation(ids=(sample_id,), strategy="dpus") for sample_id in [*ids[:2500], *ids[:2], *range(3)]
-    ]
+def test_refusals_are_raised_unchanged_and_change_nothing(run: raymu.Run) -> None:
+    first, second = (1000 + 7 * number for number in (3000, 3001))
+    before = run.status()
+    with pytest.raises(UnknownSamples, match="1 unknown sample id"):
+        run.revoke([first, 1])
+    assert (run.status().generation, run.status().requests) == (before.generation, before.requests)
+    receipt = run.revoke([first])
+    after = run.status().requests
+    with pytest.raises(SamplesRevoked) as refusal:
+        run.revoke([first, second])
+    assert refusal.value.request_ids == (receipt.request_id,)
+    assert run.status().requests == after
+
+
+def test_a_submission_is_one_message_and_each_request_has_its_answer(run: raymu.Run) -> None:
+    ids = [1000 + 7 * number for number in range(2500)]
+    revocations = [raymu.Revocation(ids=(sample_id,), strategy="dpus") for sample_id in [*ids, *ids[:2], *range(3)]]
     repaired: list[int] = []
-    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
-        answers = run.revoke_many(revocations, progress=lambda stage: repaired.append(stage.shard))
-        refusals = [answer.refusal for answer in answers]
-        assert refusals[:2500] == [None] * 2500
-        assert [type(refusal) for refusal in refusals[2500:]] == [SamplesRevoked] * 2 + [UnknownSamples] * 3
-        assert isinstance(refusals[2501], SamplesRevoked)
-        assert refusals[2501].request_ids == (answers[1].request_id,)
-        assert run.status().requests.purged == 2500
-        receipts = run.receipts({answers[0].request_id or "", answers[2499].request_id or ""})
-        assert all(part.requests > 400 for receipt in receipts for part in receipt.shards)
+    purged = run.status().requests.purged
+    answers = run.revoke_many(revocations, progress=lambda stage: repaired.append(stage.shard))
+    refusals = [answer.refusal for answer in answers]
+    assert refusals[:2500] == [None] * 2500
+    assert [type(refusal) for refusal in refusals[2500:]] == [SamplesRevoked] * 2 + [UnknownSamples] * 3
+    assert isinstance(refusals[2501], SamplesRevoked)
+    assert refusals[2501].request_ids == (answers[1].request_id,)
+    assert run.status().requests.purged == purged + 2500
+    receipts = run.receipts({answers[0].request_id or "", answers[2499].request_id or ""})
+    assert all(part.requests > 400 for receipt in receipts for part in receipt.shards)
 
 
 @pytest.mark.nightly
@@ -191,24 +201,49 @@ def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path)
         pytest.skip("there is a CUDA device here")
     write_samples(tmp_path / "all.parquet")
     config = make_config(
-        tmp_path / "all.parquet", training={"device": "cuda"}, cluster={"fleet": "ray", "gpus_per_shard": 1}
+        tmp_path / "all.parquet",
+        training={"device": "cuda"},
+        cluster={"fleet": "ray", "gpus_per_shard": 1, "live_actors": 1},
     )
     with pytest.raises(DeviceUnavailable, match="lacks a CUDA device"):
         raymu.train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("address", "problem"), [("127.0.0.1:9", "nothing answers there"), ("ray://127.0.0.1:9", "use `raymu job submit`")]
-)
-def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, address: str, problem: str) -> None:
-    """The command runs in another process, because this one has joined a cluster."""
+def run_elsewhere(folder: Path, *commands: Sequence[str], **variables: str) -> list[tuple[int, str, str]]:
+    """Run commands in one other process, because this one has joined a cluster.
+
+    Returns:
+        For each the exit code, the line that says why it was refused, and what it printed.
+    """
+    program = [sys.executable, "-c", ELSEWHERE, json.dumps(commands)]
+    environment = {**os.environ, **variables}
+    process = subprocess.run(
+        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    *results, _ = process.stdout.split("\0")
+    return [(*json.loads(end), printed) for printed, end in zip(results[::2], results[1::2], strict=True)]
+
+
+ELSEWHERE = r"""
+import json, sys
+from raymu.cli import run_command
+
+for words in json.loads(sys.argv[1]):
+    end = run_command(words)
+    print("", json.dumps(end), "", sep="\0", end="")
+"""
+
+
+def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     (tmp_path / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
-    command = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", f"cluster.address={address}"]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert process.returncode == 2
-    assert problem in process.stderr
+    problems = {"127.0.0.1:9": "nothing answers there", "ray://127.0.0.1:9": "use `raymu job submit`"}
+    commands = [["train", "run.yaml", f"cluster.address={address}"] for address in problems]
+    for (code, said, _), problem in zip(run_elsewhere(tmp_path, *commands), problems.values(), strict=True):
+        assert code == 2
+        assert problem in said
     assert not (tmp_path / "runs" / "run").exists()
 
 
@@ -217,15 +252,11 @@ def test_status_needs_no_cluster(tmp_path: Path) -> None:
     train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "run")
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # as a crashed cluster leaves it
-    command = [sys.executable, "-m", "raymu.cli", "status", "run"]
-    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
-    for words in (["--address", "127.0.0.1:9"], []):
-        process = subprocess.run(
-            [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert (process.returncode, process.stderr) == (0, "")
-        assert "the nodes of the shards are not known" in process.stdout
-        assert ":9: nothing answers there" in process.stdout
+    commands = (["status", "run", "--address", "127.0.0.1:9"], ["status", "run"])
+    for code, said, printed in run_elsewhere(tmp_path, *commands, RAY_TMPDIR=str(tmp_path)):
+        assert (code, said) == (0, "")
+        assert "the nodes of the shards are not known" in printed
+        assert ":9: nothing answers there" in printed
 
 
 @pytest.mark.nightly
@@ -289,7 +320,7 @@ def test_a_lost_coordinator_is_reported_in_one_line_and_settling_finishes_its_wo
 
 def test_idle_actors_are_retired(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
-    prepare_run(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
+    prepare_run(config_on_ray(tmp_path / "all.parquet", live_actors=1), str(tmp_path / "run")).write()
 
     async def until_none_is_left() -> None:
         fleet = RayFleet(RunStore(str(tmp_path / "run")), idle_s=0.5)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from raymu.service.audit.forget_set import AuditScope
 from raymu.service.audit.report import ROW_NAMES, AuditReport, RemedyAudit
 from raymu.service.audit.shard_models import TWINS
 from raymu.service.shard import shard_patcher
+from raymu.store.anchors import VARIABLE
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from raymu.training import patch
@@ -37,21 +39,32 @@ from tests.system.audit.examples import letter_config, write_letters
 REPETITIONS = 3
 
 
+@pytest.fixture(autouse=True)
+def own_anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of these tests are copies, which did not go on from each other."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "anchors"))
+
+
 class Runs:
-    """Runs on the same few letters."""
+    """Runs on the same few letters. They are trained for a few epochs, once for each configuration."""
 
     def __init__(self, folder: Path) -> None:
         write_letters(folder, text_ids=True)
         self.folder = folder
+        self._trained: dict[str, Path] = {}
 
     def config(self, **branches: dict[str, Any]) -> Config:
         tree = letter_config(self.folder).tree()
+        tree["training"] |= {"epochs": 9}
         return Config.parse(tree | {name: tree[name] | branch for name, branch in branches.items()})
 
     def revoked(self, name: str, config: Config, requests: list[tuple[list[SampleId], str]]) -> RunStore:
-        """Train a run, and carry out some requests one after another: their ids and strategies."""
-        location = self.folder / name
-        asyncio.run(train_run(config, location).close())
+        """Carry out some requests of a trained run one after another: their ids and strategies."""
+        key = json.dumps(config.tree(), sort_keys=True)
+        if key not in self._trained:
+            self._trained[key] = self.folder / f"trained-{len(self._trained)}"
+            asyncio.run(train_run(config, self._trained[key]).close())
+        location = shutil.copytree(self._trained[key], self.folder / name)
         with opened(location) as run:
             for ids, strategy in requests:
                 run.revoke(ids, strategy=strategy)
@@ -241,7 +254,7 @@ def test_only_what_is_patched_is_measured_of_requests_of_both_kinds(runs: Runs) 
 
 def test_a_remedy_that_does_nothing_fails(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """The served model is a retrained one, so that only the repetitions can find the fault."""
-    config = runs.config()
+    config = runs.config(training={"epochs": 24})
     store = runs.revoked("nothing", config, [(ids_at(config, shard=0, slice_index=2)[:25], "dpus")])
     monkeypatch.setattr(
         shard_patcher, "calibrate", lambda *_parts, **_aim: patch.PatchResult(passes=0.0, strength=0.0, forget_loss=0.0)
