@@ -67,6 +67,8 @@ class ImportOptions:
     """The lowest label, which becomes 0."""
     classes: tuple[str, ...] = ()
     """Labels that are text, in the order of their numbers."""
+    keeps_columns: bool = False
+    """For CSV: whether columns are kept as they are, with words, dates and gaps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +123,8 @@ def import_samples(source: str, out: str, options: ImportOptions) -> ConversionR
     require_ending(out, (".parquet", ".parq", ".pq"))
     check_output_path(out, reads={"what is imported": source, "the file of its labels": options.labels})
     payload = _unpacked(source)
+    if options.keeps_columns:
+        return _import_columns(source, payload, out, options)
     columns = next(read for fits, read in _FORMATS.items() if fits(payload))(source, payload, options)
     samples = len(columns.labels)
     if len(columns.features) != samples or not samples:
@@ -208,7 +212,8 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
         if table[name].null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
             raise DataInvalid(
                 source,
-                f"column {name} is not all numbers; fill it, take it out of the file, or name it with --id if it has the ids",
+                f"column {name} is not all numbers; keep words and gaps with --columns, for task: tabular, or fill "
+                "it, take it out of the file, or name it with --id if it has the ids",
             )
     if not others or table[label].null_count:
         raise DataInvalid(source, "has samples without a label, or without features")
@@ -221,6 +226,43 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
         owners=None if owner is None else _whole(csv_table.text_of(owner)),
         notes=csv_table.notes,
     )
+
+
+def _import_columns(source: str, payload: bytes, out: str, options: ImportOptions) -> ConversionResult:
+    """Convert a CSV file with its columns as they are, for the task `tabular`."""
+    if payload.startswith((_PARQUET, _ZIP, b"\0\0")):
+        raise DataInvalid(source, "is no CSV file; --columns belongs to CSV")
+    if options.classes or options.first_label:
+        raise DataInvalid(source, "keeps its labels as they are with --columns; leave --classes and --first-label out")
+    csv_table = read_csv_table(source, payload, has_header=options.has_header)
+    table, names = csv_table.table, csv_table.table.column_names
+    label = _column(source, names, options.label or "label", "--label")
+    id_column = None if options.id is None else _column(source, names, options.id, "--id")
+    chosen = [name for name in (label, id_column) if name is not None]
+    owner = _owner_column(source, names, chosen, options)
+    features = [name for name in names if name not in (*chosen, owner)]
+    taken = sorted({"id", "label", *(["owner"] if owner else [])} & set(features))
+    if taken:
+        raise DataInvalid(source, f"has a column {taken[0]} beside the one that is named for it; rename or drop it")
+    samples = table.num_rows
+    if not features or not samples or table[label].null_count:
+        raise DataInvalid(source, "has samples without a label, or without features")
+    if id_column is None:
+        if not -(2**63) <= options.first_id <= 2**63 - samples:
+            raise DataInvalid(
+                source, f"has {samples} samples, whose numbers from {options.first_id} do not fit 64 bits"
+            )
+        ids: Values = np.arange(options.first_id, options.first_id + samples, dtype=np.int64)
+    else:
+        ids = sample_ids(source, id_column, _whole(csv_table.text_of(id_column))).values
+    if len(np.unique(ids)) < samples:
+        raise DataInvalid(source, f"ids in column {options.id} are not unique; leave --id out to number the rows")
+    columns = {"id": pa.array(ids), "label": table[label]} | {name: table[name] for name in features}
+    if owner is not None:
+        columns["owner"] = _whole(csv_table.text_of(owner))
+    _write(pa.table(columns), out)
+    notes = (*csv_table.notes, "columns are kept as they are; train with task=tabular")
+    return ConversionResult(samples=samples, features=len(features), classes=(), owner=owner, notes=notes)
 
 
 def _whole(texts: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -24,6 +24,8 @@ _INDEX = ("", "Unnamed: 0")
 """Names of the first column if pandas wrote its index there."""
 _LOOKED_AT, _ROWS = 20, 2000
 """Lines that the delimiter is recognised by, and rows that the header is."""
+_MISSING = [*pyarrow.csv.ConvertOptions().null_values, "?"]
+"""Texts that stand for a missing number; public data sets use a question mark."""
 _YEARS = range(1900, 2101)
 
 
@@ -156,6 +158,7 @@ def _typed(
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 decimal_point=decimal,
+                null_values=_MISSING,
                 column_types=None if text_column is None else {text_column: pa.string()},
                 include_columns=None if text_column is None else [text_column],
             ),

@@ -38,6 +38,12 @@ from raymu.text import one_line, plural
 @click.option("--first-id", type=WHOLE, default=0, show_default=True, help="The number of the first row.")
 @click.option("--first-label", type=WHOLE, default=0, show_default=True, help="The lowest label, which becomes 0.")
 @click.option("--classes", metavar="A,B,...", help="The labels, if they are text, in the order of their numbers.")
+@click.option(
+    "--columns",
+    "keeps_columns",
+    is_flag=True,
+    help="For CSV: keep the columns as they are, with words, dates and gaps, for task: tabular.",
+)
 @json_option
 def command(
     source: str,
@@ -51,11 +57,13 @@ def command(
     first_id: int,
     first_label: int,
     classes: str | None,
+    keeps_columns: bool,
     as_json: bool,
 ) -> None:
     """Convert IDX, NPZ or CSV data to Parquet.
 
-    The file may be compressed with gzip. The result has the columns id, label and features, from which raymu trains.
+    The file may be compressed with gzip. The result has the columns id, label and features, from which raymu trains;
+    with --columns, the features have columns of their own.
     """
     options = ImportOptions(
         labels=labels_file,
@@ -67,6 +75,7 @@ def command(
         first_id=first_id,
         first_label=first_label,
         classes=tuple(classes.split(",")) if classes else (),
+        keeps_columns=keeps_columns,
     )
     result = import_samples(source, out_file, options)
     for note in result.notes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -194,3 +195,34 @@ def test_what_cannot_be_read_or_written_is_refused(tmp_path: Path) -> None:
         with pytest.raises(RaymuError, match=words):
             import_samples(str(tmp_path / "own.parquet"), str(tmp_path / out), ImportOptions())
     assert (tmp_path / "own.parquet").read_text() == "label,a\n1,2\n"
+
+
+def test_columns_of_words_dates_and_gaps_are_kept_as_they_are(tmp_path: Path) -> None:
+    source, out = tmp_path / "people.csv", tmp_path / "people.parquet"
+    source.write_text("key,who,age,city,since,outcome\na1,7,30,Rome,2020-01-02,left\na2,007,?,,2020-01-03,stayed\n")
+    options = ImportOptions(id="key", owner="who", label="outcome", keeps_columns=True)
+    result = import_samples(str(source), str(out), options)
+    assert (result.samples, result.features, result.owner) == (2, 3, "who")
+    table = pq.read_table(out)
+    assert table.column_names == ["id", "label", "age", "city", "since", "owner"]
+    assert table["age"].to_pylist() == [30, None]
+    assert table["label"].to_pylist() == ["left", "stayed"]
+    assert table["owner"].to_pylist() == ["7", "007"]
+    assert pa.types.is_date32(table.schema.field("since").type)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("key,label,city\n1,0,a\n1,1,b\n", "are not unique"),
+        ("key,label,id\n1,0,a\n2,1,b\n", "has a column id beside"),
+        ("key,label\n1,0\n2,1\n", "without features"),
+        ("key,label,city\n1,,a\n2,1,b\n", "without a label"),
+    ],
+)
+def test_a_file_whose_columns_cannot_be_kept_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    source = tmp_path / "people.csv"
+    source.write_text(text)
+    with pytest.raises(DataInvalid, match=problem):
+        import_samples(str(source), str(tmp_path / "out.parquet"), ImportOptions(id="key", keeps_columns=True))
+    assert not (tmp_path / "out.parquet").exists()
