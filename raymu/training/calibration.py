@@ -102,7 +102,7 @@ class _Search:
         self, classifier: Classifier, forget: ShardSamples, retain: ShardSamples, bounds: StrengthBounds
     ) -> None:
         self._classifier, self._retain, self._bounds = classifier, retain, bounds
-        self._has_statistics = normalizes_batches(classifier.model)
+        self._has_statistics = normalizes_batches(classifier.trained)
         self._samples = classifier.prepare(forget.features)
         self._targets = classifier.targets(forget.labels)
         self.passes = 0.0

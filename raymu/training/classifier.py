@@ -1,7 +1,7 @@
 """A constituent model as it predicts: a module, its loss, and the encoder of its inputs."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raymu.config import TargetName
+from raymu.config import TargetName, TaskName, Trainable
 from raymu.core.arrays import Probabilities, Targets
 from raymu.core.partition import derive_seed
 from raymu.data.rows import Rows
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
+from raymu.training.backbone import FEATURES, Backbone
 from raymu.training.checkpoint_format import Tensors, deserialize, read_metadata
 from raymu.training.encoder import Encoder, PreparedSamples
+from raymu.training.heads import find_head
 from raymu.training.inputs import BatchInputs, Inputs, count, repeated
 from raymu.training.losses import Loss, build_loss
 from raymu.training.model_state import ModelState
@@ -41,6 +43,14 @@ def weights_seed(spec: TrainingSpec, shard: int) -> int:
     return derive_seed(spec.seed, shard, "weights")
 
 
+def _backbone(model: nn.Module, task: Task, numerics: Numerics, spec: TrainingSpec) -> Backbone | None:
+    if spec.model.trainable is not Trainable.HEAD:
+        return None
+    _, head = find_head(model, spec.model.head)
+    pads = task.is_collated and spec.task.name is not TaskName.IMAGE
+    return Backbone(model=model, head=head, task=task, numerics=numerics, pads=pads)
+
+
 @dataclass(kw_only=True, slots=True, eq=False)
 class Classifier:
     """A model of one shard."""
@@ -62,6 +72,8 @@ class Classifier:
     """How the model is called."""
     frozen: Tensors = field(default_factory=dict)
     """Tensors of the model that its checkpoints leave out unless they changed, by name."""
+    backbone: Backbone | None = field(default=None)
+    """What is before the head, if the head alone is trained."""
     _state: ModelState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,19 +83,20 @@ class Classifier:
     def build(cls, spec: TrainingSpec, *, device: torch.device) -> "Classifier":
         """Build the configured model with new weights from torch's random state. Raises ConfigInvalid."""
         numerics = Numerics.of(spec.training)
-        model = numerics.placed(spec.build_model(), device)
+        model, task = numerics.placed(spec.build_model(), device), spec.build_task()
         target = spec.task.target
         return cls(
             model=model,
             loss=build_loss(spec.training.loss, classes=spec.classes, target=target),
             classes=spec.classes,
             device=device,
-            task=spec.build_task(),
+            task=task,
             target=TARGETS[target],
             scales_targets=target is TargetName.REGRESSION and spec.normalize == "shard",
             loading_threads=spec.loading_threads,
             numerics=numerics,
             frozen=spec.base.frozen if spec.base else {},
+            backbone=_backbone(model, task, numerics, spec),
         )
 
     @classmethod
@@ -143,7 +156,8 @@ class Classifier:
 
     def prepare(self, rows: Rows) -> PreparedSamples:
         """Encode samples, to make batches of them."""
-        return self._fitted.prepare(rows, self.device, loading_threads=self.loading_threads)
+        prepared = self._fitted.prepare(rows, self.device, loading_threads=self.loading_threads)
+        return prepared if self.backbone is None else self.backbone.prepare(prepared)
 
     def prepared(self, inputs: Inputs) -> PreparedSamples:
         """Take samples that are encoded already."""
@@ -159,6 +173,11 @@ class Classifier:
     def _fitted(self) -> Encoder:
         assert self.encoder is not None, "a classifier that was never trained has no vote"
         return self.encoder
+
+    @property
+    def trained(self) -> nn.Module:
+        """The part of the model that training calls: the head, or all of it."""
+        return self.model if self.backbone is None else self.backbone.head
 
     @property
     def evaluation_batch(self) -> int:
@@ -185,7 +204,9 @@ class Classifier:
             yield self._alone_too(self.prepare(samples[start : start + self.evaluation_batch]).all())
 
     def forward(self, batch: BatchInputs) -> Tensor:
-        """Run the model as it is set. Returns (samples, outputs)."""
+        """Run the model as it is set, or its head on features. Returns (samples, outputs)."""
+        if self.backbone is not None and isinstance(batch, Mapping) and FEATURES in batch:
+            return self.backbone.forward(batch[FEATURES])
         return self.numerics.forward(self.task, self.model, batch)
 
     def _alone_too(self, batch: BatchInputs) -> Tensor:

@@ -43,7 +43,7 @@ def check_model(spec: TrainingSpec) -> bool:
             "model.factory: gives another model each time; let the global generators of torch, NumPy and random alone "
             "decide on it"
         )
-    return has_batch_norm(model)
+    return has_batch_norm(classifier.trained)
 
 
 def try_out(classifier: Classifier, spec: TrainingSpec) -> None:

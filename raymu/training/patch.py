@@ -147,7 +147,7 @@ def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:
     Raises:
         PatchFailed: Fewer than two samples are left.
     """
-    layers = batch_norm_layers(classifier.model)
+    layers = batch_norm_layers(classifier.trained)
     if not layers:
         return 0.0
     if len(retain) < 2:

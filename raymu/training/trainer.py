@@ -65,8 +65,8 @@ class ShardTrainer:
         self._ranks = ranks or SimulatedRanks(spec.workers)
         self._learning_rate = LearningRate(spec.training)
         self._generators = own_generators(self.code_objects) if spec.is_probed else {}
-        self._has_batch_norm = has_batch_norm(self.classifier.model)
-        self._normalizes_batches = normalizes_batches(self.classifier.model)
+        self._has_batch_norm = has_batch_norm(self.classifier.trained)
+        self._normalizes_batches = normalizes_batches(self.classifier.trained)
         self._accepted_sizes: dict[int, bool] = {}
         self._prepared_samples: tuple[ShardSamples, PreparedSamples, Tensor] | None = None
         self._held_out: PreparedSamples | None = None
@@ -191,7 +191,7 @@ class ShardTrainer:
                         break
             if (best := stopping.best_state) is not None:
                 self._go_back(best)
-            if (layers := layers_without_statistics(self.classifier.model)) and len(current) > 1:
+            if (layers := layers_without_statistics(self.classifier.trained)) and len(current) > 1:
                 compute_statistics(self.classifier, layers, prepared)
         except RankLost:
             raise

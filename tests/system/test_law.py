@@ -197,6 +197,10 @@ RECIPES: dict[str, Branches] = {
         "model": {"name": "mlp", "hidden": [12, 12], "dropout": 0.2, "trainable": "adapters", "adapters": {"rank": 2}},
         "training": {"optimizer": "adam", "learning_rate": 0.02},
     },
+    "a head on a frozen backbone": {
+        "model": {"name": "mlp", "hidden": [12, 12], "batch_norm": True, "trainable": "head"},
+        "training": {"optimizer": "adam", "learning_rate": 0.02},
+    },
     "smoothed groups": {
         "training": {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}, "schedule": "linear"},
         "unlearning": {"contributions": "group", "groups_per_slice": 3},
