@@ -1,7 +1,7 @@
 """The law for every task, over optimizers, ranks and remedies that hypothesis draws: forgetting gives the bits of a training
 from a file that never held the samples."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,49 +16,7 @@ from hypothesis import strategies as st
 from raymu import train
 from raymu.config import Config
 from tests.support.examples import repaired_weights
-
-ROWS = 60
-OWN = "tests.unit.training.own_task"
-OWN_MODEL = {"factory": f"{OWN}:build_model"}
-
-
-def make_table() -> pa.Table:
-    """Return rows that every task can read some columns of."""
-    random = np.random.default_rng(8)
-    left, right = random.normal(size=(2, ROWS))
-    words = [random.integers(1, 10, int(random.integers(0, 5))).tolist() for _ in range(ROWS)]
-    return pa.table(
-        {
-            "id": np.arange(ROWS),
-            "left": left,
-            "right": right,
-            "words": pa.array(words, pa.list_(pa.int64())),
-            "kind": ["big" if total > 0 else "small" for total in left + right],
-            "price": 1000.0 + 300.0 * left - 200.0 * right,
-            "both": pa.array(np.stack([left > 0, left > right], axis=1).tolist(), pa.list_(pa.bool_())),
-        }
-    )
-
-
-TASKS: Mapping[str, dict[str, Any]] = {
-    "tensor": {"data": {"features": ["left", "right"], "label": "kind"}, "model": {"name": "mlp", "hidden": [4]}},
-    "tensor, regression": {
-        "data": {"features": ["left", "right"], "label": "price"},
-        "task": {"name": "tensor", "target": "regression"},
-        "model": {"name": "mlp", "hidden": [4]},
-    },
-    "own, labels": {
-        "data": {"label": "both"},
-        "task": {"factory": f"{OWN}:build_task", "target": "labels"},
-        "model": OWN_MODEL,
-    },
-    "text": {
-        "data": {"features": "words", "label": "kind"},
-        "task": {"name": "text", "max_length": 4},
-        "model": {"factory": "tests.system.training.text_model:build"},
-    },
-}
-"""One run's settings for each task."""
+from tests.support.task_runs import ROWS, TASK_SETTINGS, make_task_table
 
 
 @st.composite
@@ -70,7 +28,7 @@ def runs(draw: st.DrawFn, task: str) -> dict[str, Any]:
         "partition": {"shards": 2, "slices": 2, "seed": draw(st.integers(0, 50))},
         "unlearning": {"boundary": 0.0, "calibration": draw(st.booleans()), "ohs": {"remedy": "fine_tune"}},
         "cluster": {"fleet": "local", "workers_per_shard": draw(st.sampled_from([1, 2]))},
-        **TASKS[task],
+        **TASK_SETTINGS[task],
     }
 
 
@@ -82,13 +40,13 @@ def trained(tree: dict[str, Any], table: pa.Table, folder: Path, act: Callable[[
     return repaired_weights(folder)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TASK_SETTINGS)
 @settings(
     max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(data=st.data())
 def test_forgetting_is_training_without(task: str, data: st.DataObject) -> None:
-    tree, table = data.draw(runs(task)), make_table()
+    tree, table = data.draw(runs(task)), make_task_table()
     gone = data.draw(st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=6, unique=True))
     strategy = data.draw(st.sampled_from(["sisa", "dpus", "ohs"]))
 
@@ -105,9 +63,9 @@ def test_forgetting_is_training_without(task: str, data: st.DataObject) -> None:
 
 def test_an_equal_run_differs_if_a_sample_differs() -> None:
     """The comparison above can fail."""
-    table = make_table()
+    table = make_task_table()
     tree = {
-        **TASKS["text"],
+        **TASK_SETTINGS["text"],
         "training": {"epochs": 3, "device": "cpu"},
         "partition": {"shards": 1, "slices": 2},
         "cluster": {"fleet": "local"},
