@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raymu.api import Run, open_run, train
+    from raymu.callbacks.callback import Callback
     from raymu.config import Config
     from raymu.core.receipt import Receipt
     from raymu.core.tuning import Constraints, Search
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AuditScope",
+    "Callback",
     "Config",
     "Constraints",
     "Forecast",
@@ -43,6 +45,7 @@ __all__ = [
 
 _MODULES: Mapping[str, str] = {
     "AuditScope": "raymu.service.audit.forget_set",
+    "Callback": "raymu.callbacks.callback",
     "Config": "raymu.config",
     "Constraints": "raymu.core.tuning",
     "Forecast": "raymu.service.planning.forecast",

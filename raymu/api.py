@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakSet
 
 from raymu.backends import Backend, backend_of
+from raymu.callbacks.callback import Callback
+from raymu.callbacks.watcher import Watcher
 from raymu.config import ClusterConfig, Config
 from raymu.connection import Connection
 from raymu.core.deadlines import Deadline
@@ -111,7 +113,13 @@ class Run:
     """
 
     def __init__(
-        self, run_dir: str | Path, *, address: str | None = None, trust: bool = False, take_over: bool = False
+        self,
+        run_dir: str | Path,
+        *,
+        address: str | None = None,
+        trust: bool = False,
+        take_over: bool = False,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         """Open a run.
 
@@ -122,6 +130,7 @@ class Run:
                 user trained a run with, or trusted before, and refuses others by RunUntrusted.
             take_over: Take the run over from a detached coordinator that is up on a cluster out of reach. Without it,
                 calls that change the run raise CoordinatorElsewhere.
+            callbacks: Called with stages, generations, receipts and purges, beside those of the settings.
 
         Raises:
             RunInvalid: The storage at `run_dir` cannot be reached.
@@ -134,6 +143,8 @@ class Run:
         self._training: TrainingResult | None = None
         self._ensemble: Ensemble | None = None
         self._connection = Connection(self._store)
+        self._own_callbacks = tuple(callbacks)
+        self._watcher = Watcher(self, self._store, self._make_callbacks)
         self._is_copy_reported = False
         self._configuring, self._loading = Lock(), Lock()
         _of_this_process.add(self)
@@ -150,6 +161,18 @@ class Run:
     def manifest(self) -> RunManifest:
         """What the run is: its settings, its classes, and what was converted when its training file was read."""
         return self._store.manifest
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run, which stays as long as the run exists."""
+        return self._store.manifest.run_id
+
+    @property
+    def generation(self) -> int | None:
+        """Number of the generation that is served; None before the run is trained."""
+        with suppress(RunInvalid):
+            return served_generation(self._store).number
+        return None
 
     @property
     def cluster(self) -> ClusterConfig:
@@ -212,7 +235,18 @@ class Run:
     ) -> Result:
         """Have the coordinator carry out a call."""
         self._ensemble = None  # as in `coordinator`
-        return self._connection.call(call, progress, open_client=partial(self._open_client, first))
+        with self._watcher.watching(progress) as watched:
+            return self._connection.call(call, watched, open_client=partial(self._open_client, first))
+
+    def _make_callbacks(self) -> tuple[Callback, ...]:
+        """Return the callbacks of this object, and those of the settings. Raises RunUntrusted, ConfigInvalid."""
+        configured = self.config.callbacks
+        if not configured:
+            return self._own_callbacks
+        from raymu.callbacks import build_callbacks
+
+        self._store.require_trusted("callbacks")
+        return (*self._own_callbacks, *build_callbacks(configured))
 
     def start(self) -> bool:
         """Start a detached coordinator, which serves all users who open the run on the cluster, until `stop`.
@@ -762,6 +796,7 @@ class Run:
             progress(stage)
 
         self._training = replace(self._call(Train(), collect), stages=tuple(stages), left_out=left_out)
+        self._watcher.end_training(self._training)
 
     def _current(self) -> Ensemble:
         """Return the current generation's ensemble, loaded once for each generation, and by one thread."""
@@ -798,6 +833,7 @@ def train(
     inexact: bool = False,
     address: str | None = None,
     progress: Progress = no_progress,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train a new run.
 
@@ -817,6 +853,7 @@ def train(
         inexact: Train also if the bits of the training cannot be repeated. Every receipt of the run is inconclusive then.
         address: The Ray cluster to use this time instead of the configured one.
         progress: Called after every trained stage.
+        callbacks: Called with stages, generations, receipts and purges, beside those of the settings.
 
     Raises:
         RaymuError: ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable or TrainingFailed, or
@@ -825,7 +862,11 @@ def train(
     from raymu.service.ingest import prepare_run
 
     own, frame, location = _samples_and_run(config, data, run_dir)
-    run = Run(location, address=address, trust=True)
+    run = Run(location, address=address, trust=True, callbacks=callbacks)
+    if own.callbacks:
+        from raymu.callbacks import build_callbacks
+
+        build_callbacks(own.callbacks)  # refuses before anything is read
     begin_phase("reading the data")
     others = [open_run(other) for other in revocations_of]
     for other in others:
@@ -871,7 +912,14 @@ def _samples_and_run(
     return own, table, run_dir or Path("runs") / f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
 
 
-def open_run(run_dir: str | Path, *, address: str | None = None, trust: bool = False, take_over: bool = False) -> Run:
+def open_run(
+    run_dir: str | Path,
+    *,
+    address: str | None = None,
+    trust: bool = False,
+    take_over: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
     """Open a run. If its training was interrupted, settling finishes it.
 
     Args:
@@ -881,11 +929,12 @@ def open_run(run_dir: str | Path, *, address: str | None = None, trust: bool = F
             only those that this user trained a run with or trusted before are followed.
         take_over: Take the run over from a detached coordinator that is up on a cluster out of reach, for as long as it is
             open.
+        callbacks: Called with stages, generations, receipts and purges, beside those of the settings.
 
     Raises:
         RunInvalid: There is no run.
     """
-    run = Run(run_dir, address=address, trust=trust, take_over=take_over)
+    run = Run(run_dir, address=address, trust=trust, take_over=take_over, callbacks=callbacks)
     _ = run.config
     return run
 

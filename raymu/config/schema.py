@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from raymu.config import limits
+from raymu.config.callbacks import CallbackConfig
 from raymu.config.cluster import ClusterConfig
 from raymu.config.data import ALL_COLUMNS, DataConfig
 from raymu.config.fields import STRICT, Device
@@ -57,6 +58,7 @@ class Config:
     validation: ValidationConfig | None = None
     unlearning: UnlearningConfig = Field(default_factory=UnlearningConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    callbacks: tuple[Annotated[CallbackConfig, in_short], ...] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -92,6 +92,9 @@ def _demands(config: Config) -> Iterator[Demand]:
         if component is not None and component.factory is not None:
             args = json.dumps(dict(component.args), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             yield Demand(setting=setting, value=component.factory, args=args)
+    for callback in config.callbacks:  # which write to places, or connect to them
+        args = json.dumps(dict(callback.args), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        yield Demand(setting="callbacks", value=str(callback), args=args)
     if config.cluster.journal is not None:
         yield Demand(setting="cluster.journal", value=config.cluster.journal)
     if config.cluster.fleet == "ray" and config.cluster.address not in _OWN_CLUSTERS:
