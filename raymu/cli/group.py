@@ -46,7 +46,7 @@ SECTIONS: Mapping[str, tuple[LazyCommand, ...]] = {
     ),
     "Predict": (
         LazyCommand("evaluate", "evaluate", "Measure the accuracy on labelled data."),
-        LazyCommand("predict", "predict", "Predict the classes, labels or numbers of a table."),
+        LazyCommand("predict", "predict", "Predict the targets of a table."),
         LazyCommand("export", "export", "Write the model for programs without raymu."),
     ),
     "Cluster": (

@@ -27,7 +27,7 @@ from raymu.text import plural
 @trust_option
 @json_option
 def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
-    """Predict the classes, labels or numbers of a table.
+    """Predict the targets of a table.
 
     The result has the class of each sample and the probabilities of all classes, the labels with their probabilities, or
     the numbers. Labels in the table are not read.

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.core.stage_measures import StageReport
 from raymu.data.frames import TableData
-from raymu.service.extension import Extension
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.shard.messages import ShardLocations
+
+if TYPE_CHECKING:
+    from raymu.service.extension import Extension  # which needs PyTorch
 
 Result = TypeVar("Result")
 
@@ -133,7 +135,7 @@ class Rebuild(Call[RebuildResult]):
 class Extend(Call[ExtendResult]):
     """Add samples as further slices of their shards, and train the stages of these."""
 
-    extension: Extension
+    extension: "Extension"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
