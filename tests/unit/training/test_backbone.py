@@ -57,8 +57,8 @@ def test_the_bits_of_a_samples_features_do_not_depend_on_its_neighbours() -> Non
     every = features_of(classifier, samples)
     is_kept = np.arange(len(samples)) % 3 > 0
     assert torch.equal(features_of(classifier, samples.where(is_kept)), every[torch.from_numpy(is_kept)])
-    one = np.arange(len(samples)) == 7
-    assert torch.equal(features_of(classifier, samples.where(one)), every[7:8])
+    is_eighth = np.arange(len(samples)) == 7
+    assert torch.equal(features_of(classifier, samples.where(is_eighth)), every[7:8])
 
 
 class Uneven(nn.Module):
