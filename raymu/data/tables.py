@@ -21,7 +21,7 @@ from raymu.data.column_kinds import check_columns, find_kinds
 from raymu.data.columns import Column, as_features
 from raymu.data.frames import TableData, source_of
 from raymu.data.pandas_index import is_unnamed
-from raymu.data.rows import Columns, Rows, as_array
+from raymu.data.rows import Columns, Rows, as_array, joined_rows
 from raymu.data.table_union import TableUnion, read_union
 from raymu.data.targets import read_targets
 from raymu.errors import DataInvalid
@@ -95,6 +95,21 @@ class SampleTable:
             owners=None if self.owners is None else self.owners[rows],
             risks=None if self.risks is None else self.risks[rows],
         )
+
+
+def joined_tables(parts: Sequence[SampleTable]) -> SampleTable:
+    """Return the samples of several tables of one form, in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    owners = [part.owners for part in parts if part.owners is not None]
+    risks = [part.risks for part in parts if part.risks is not None]
+    return SampleTable(
+        ids=np.concatenate([part.ids for part in parts]),
+        features=joined_rows([part.features for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        owners=np.concatenate(owners) if owners else None,
+        risks=np.concatenate(risks) if risks else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

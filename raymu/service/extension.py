@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from raymu.config import PartitionConfig, limits
-from raymu.core.partition import Indices, homes
+from raymu.config import limits
 from raymu.core.records import FileRef, SampleId
 from raymu.data.frames import TableData, source_of
 from raymu.data.spellings import spelling_in
 from raymu.data.tables import SampleTable, read_training_table, require_shape
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import replay
+from raymu.service.history_parts import added_homes
 from raymu.service.ingest import kept_rows, shard_tables
 from raymu.service.known_revocations import KnownRevocations
 from raymu.store.journal.journal import Journal
@@ -115,7 +115,7 @@ def read_new_samples(
     _require_not_held_out(source, table, store)
     shards, slices = added_homes(table, config.partition, first=len(epochs), slices=extension.slices)
     parts = tuple(
-        _as_kept(source, part, store.read_table(ref))
+        as_kept(source, part, store.read_table(ref))
         for part, ref in zip(shard_tables(table, shards, slices, config.partition), tables, strict=True)
     )
     counts = tuple(
@@ -125,20 +125,6 @@ def read_new_samples(
     return NewSamples(
         tables=parts, slice_samples=counts, epochs=stages, left_out=left_out, conversions=training.conversions
     )
-
-
-def added_homes(table: SampleTable, partition: PartitionConfig, *, first: int, slices: int) -> tuple[Indices, Indices]:
-    """Return the shard and the slice of every new sample, by the policy of the run among the added slices.
-
-    Args:
-        table: The new samples.
-        partition: The settings of the run.
-        first: Index of the first added slice.
-        slices: Number of added slices.
-    """
-    among = replace(partition, slices=slices, risk_bands=None)
-    shards, added = homes(table.ids.tolist(), among, owners=table.owners, risks=table.risks)
-    return shards, added + first
 
 
 def _stage_epochs(extension: Extension, epochs: Sequence[int]) -> tuple[int, ...]:
@@ -203,7 +189,7 @@ def _ids(store: RunStore, tables: Sequence[FileRef]) -> Iterator[SampleId]:
         yield from part["id"].to_pylist()
 
 
-def _as_kept(source: str, added: pa.Table, held: pa.Table) -> pa.Table:
+def as_kept(source: str, added: pa.Table, held: pa.Table) -> pa.Table:
     """Convert new samples to the types in which the run keeps its own. Raises DataInvalid if that would change a value."""
     try:
         return added.cast(held.schema.with_metadata(added.schema.metadata)).replace_schema_metadata(

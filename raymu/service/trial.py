@@ -19,8 +19,8 @@ from raymu.core.arrays import Targets
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import ShardLineage
 from raymu.data.classes import ClassTable
-from raymu.data.rows import Rows, joined_rows
-from raymu.data.tables import ARRAY, SampleForm, SampleTable, from_arrow, read_labelled
+from raymu.data.rows import Rows
+from raymu.data.tables import ARRAY, SampleForm, SampleTable, from_arrow, joined_tables, read_labelled
 from raymu.errors import RequestInvalid
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.negative_control import NegativeControl, negative_control
@@ -82,11 +82,7 @@ def samples_at(store: RunStore, lineages: Sequence[ShardLineage], rows: npt.NDAr
         table.take(rows[(rows >= start) & (rows < start + len(table.ids))] - start)
         for table, start in zip(tables, starts[:-1], strict=True)
     ]
-    return SampleTable(
-        ids=np.concatenate([part.ids for part in parts]),
-        features=joined_rows([part.features for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-    )
+    return joined_tables(parts)
 
 
 @contextmanager

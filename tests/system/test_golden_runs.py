@@ -5,6 +5,8 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import raymu
@@ -86,3 +88,19 @@ def is_retained(location: Path, sample_id: SampleId) -> bool:
     store = RunStore(str(location))
     tables = [lineage.table for lineage in store.current().lineages]
     return any(sample_id in store.read_table(table, ["id"])["id"].to_pylist() for table in tables)
+
+
+def test_a_golden_run_can_be_extended(location: Path) -> None:
+    store = RunStore(str(location))
+    fields, table = store.config.data, pq.read_table("all.parquet")
+    ids = table[fields.id]
+    new = [f"new-{row}" if pa.types.is_string(ids.type) else 10**9 + row for row in range(40)]
+    more = table.slice(0, 40).set_column(table.column_names.index(fields.id), fields.id, pa.array(new, ids.type))
+    pq.write_table(more, "more.parquet")
+    with raymu.open_run(location) as run:
+        run.settle()
+        report = run.extend("more.parquet", ignore_revoked=True)  # one run has revoked an owner
+        assert (report.samples + report.left_out, report.slices) == (40, store.config.partition.slices + 1)
+        assert run.revoke(ids=new[:5], strategy="sisa", ignore_unknown=True).purged_at
+    with raymu.open_run(location) as run:
+        assert_nothing_fails(run)

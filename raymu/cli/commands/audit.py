@@ -18,7 +18,11 @@ from raymu.service.audit.forget_set import AuditScope
 @click.option("--request", "request_ids", metavar="ID", multiple=True, help="Only this request. Repeat it for more.")
 @click.option("--id", "ids", metavar="ID", multiple=True, help="Only this sample of the requests. Repeat it for more.")
 @click.option(
-    "--training-data", type=FILE, help="A table with the rows of the forgotten samples. By default, the training file."
+    "--training-data",
+    type=FILE,
+    multiple=True,
+    help="The table with the rows of the forgotten samples; by default the training file. Repeat it for that of each `raymu "
+    "extend`.",
 )
 @click.option("--test-data", type=FILE, help="A labelled table. By default, the test file of the configuration.")
 @click.option(
@@ -49,7 +53,7 @@ def command(
     run_dir: str,
     request_ids: tuple[str, ...],
     ids: tuple[str, ...],
-    training_data: str | None,
+    training_data: tuple[str, ...],
     test_data: str | None,
     shadow_models: int,
     repetitions: int,
@@ -73,7 +77,7 @@ def command(
     scope = AuditScope(
         request_ids=request_ids,
         ids=ids,
-        data=training_data,
+        data="\n".join(training_data) or None,
         test=test_data,
         shadow_models=shadow_models,
         repetitions=repetitions,

@@ -65,6 +65,7 @@ class RevocationBoard:
         self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
         self._patched: set[str] = set()  # requests that some shard has ever patched
         self._publication = Publication()
+        self._extensions: list[int] = []
         self.speeds = speeds or RepairSpeeds()
         """What the repairs so far have shown of the speed of each remedy."""
 
@@ -188,6 +189,11 @@ class RevocationBoard:
         return self._shape.epochs
 
     @property
+    def extensions(self) -> tuple[int, ...]:
+        """The number of slices that each extension added, in their order."""
+        return tuple(self._extensions)
+
+    @property
     def lost_stages(self) -> dict[int, int]:
         """The first stage of each shard whose files are recorded as lost, and not trained again yet: shard -> stage."""
         return {shard: work.lost_from for shard, work in enumerate(self._shards) if work.lost_from is not None}
@@ -252,6 +258,7 @@ class RevocationBoard:
             work.lineage = before.extended(table=table, slice_samples=counts, epochs=event.epochs)
             self._publication.supersede(before.files - work.lineage.files)
         self._shape = self._shape.extended(event.epochs)
+        self._extensions.append(len(event.epochs))
         self._publication.is_extending = True
         return [self._publish(), *self._start(range(len(self._shards)))]
 

@@ -12,12 +12,13 @@ from raymu.core.arrays import Mask
 from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, SampleId
+from raymu.data.frames import source_of
 from raymu.data.ids import as_sample_ids
 from raymu.data.spellings import spelling_in, spellings
-from raymu.data.tables import SampleTable, read_table, require_shape
+from raymu.data.tables import SampleTable, joined_tables, read_table, require_shape
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import replay
-from raymu.service.ingest import sample_homes
+from raymu.service.history_parts import history_parts
 from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
@@ -97,16 +98,20 @@ class ForgottenSamples:
 def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
     """Find the samples of the audited requests in the user's file. Raises RequestInvalid, DataInvalid."""
     with closing(store.journal(is_read_only=True)) as journal:
-        receipts = replay(journal, store.manifest).receipts.receipts()
+        history = replay(journal, store.manifest)
+        receipts = history.receipts.receipts()
         revoked = journal.revoked()
     audited = _audited_receipts(receipts, scope.request_ids)
     path = scope.data or store.data_file("train") or ""
-    table = _as_revoked(store, _read(store, path), revoked)
+    parts = [*history_parts(path, store.config.partition, history.board.extensions)]
+    tables = [_as_revoked(store, _read(store, str(part.data)), revoked) for part in parts]
+    table = joined_tables(tables)
     pseudonyms = np.array([_pseudonym(store, sample_id) for sample_id in table.ids.tolist()])
     request_ids = np.array([revoked.get(keyed_hash, "") for keyed_hash in pseudonyms.tolist()])
     rows = np.flatnonzero(np.isin(request_ids, [receipt.request_id for receipt in audited]))
+    homes_of = [part.homes(samples, store.config.partition) for part, samples in zip(parts, tables, strict=True)]
+    shards, slices = (np.concatenate(places)[rows] for places in zip(*homes_of, strict=True))
     table = table.take(rows)
-    shards, slices = sample_homes(table, store.config.partition)
     patched = {
         (receipt.request_id, part.shard)
         for receipt in audited
@@ -125,7 +130,7 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
         is_patched=np.array([home in patched for home in homes], dtype=bool),
     )
     for receipt in audited:
-        _require_all(path, receipt, Counter(forgotten.of_request(receipt.request_id).shards.tolist()))
+        _require_all(source_of(path), receipt, Counter(forgotten.of_request(receipt.request_id).shards.tolist()))
     if not scope.ids:
         return forgotten
     known = frozenset(forgotten.table.ids.tolist())
@@ -177,10 +182,10 @@ def _read(store: RunStore, path: str) -> SampleTable:
     return table
 
 
-def _require_all(path: str, receipt: Receipt, samples_by_shard: Counter[int]) -> None:
+def _require_all(source: str, receipt: Receipt, samples_by_shard: Counter[int]) -> None:
     if samples_by_shard != {part.shard: part.samples for part in receipt.shards}:
         raise DataInvalid(
-            path,
+            source,
             f"lacks samples of request {receipt.request_id}, or has them with other owners or risks "
             f"({samples_by_shard.total()} of {receipt.samples}); the run destroyed its own rows: name the file that it was "
             "trained from with --training-data",

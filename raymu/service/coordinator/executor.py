@@ -197,7 +197,14 @@ class Executor:
                 gone = {name: request_id for name, request_id in revoked.items() if request_id not in pending}
                 with self.garbage.due_on_error():
                     await session.offload(
-                        partial(restore_samples, session.store, shard_damage, revoked=gone, data=data)
+                        partial(
+                            restore_samples,
+                            session.store,
+                            shard_damage,
+                            revoked=gone,
+                            data=data,
+                            extensions=board.extensions,
+                        )
                     )
         first_stages = {
             shard_damage.lineage.shard: shard_damage.first_stage

@@ -15,9 +15,11 @@ from raymu.core.partition import identity_hashes
 from raymu.core.records import Exactness, SampleId, ShardState
 from raymu.core.verdict import Verdict
 from raymu.data.tables import read_table
-from raymu.errors import DataInvalid, RequestInvalid, ShardRepairFailed
+from raymu.errors import DataInvalid, RequestInvalid, SamplesLost, ShardRepairFailed
+from raymu.service.audit.forget_set import AuditScope, find_forgotten
 from raymu.service.coordinator.calls import ExtendResult
-from raymu.service.extension import Extension, added_homes
+from raymu.service.extension import Extension
+from raymu.service.history_parts import added_homes
 from raymu.service.ingest import sample_homes
 from raymu.service.requests.revocation import Revocation
 from raymu.service.run_spec import spec_of
@@ -258,3 +260,67 @@ def test_a_shard_without_new_samples_trains_the_new_stage_all_the_same(
     assert run.store.current().lineages[1].slice_samples[-1] == 0
     assert run.weights == weights_from_scratch(run, [(only, 1)], [config.epochs_per_stage[-1]])
     assert findings(run) == []
+
+
+def test_lost_samples_of_an_extended_run_are_restored_from_the_files_of_its_history(
+    run: TrainedRun, tables: tuple[Path, Path]
+) -> None:
+    extend(run, tables[0], slices=2)
+    run.revoke([run.ids(shard=0)[0], ids_of(tables[0])[0]], strategy="sisa")
+    weights = run.weights
+    asyncio.run(run.coordinator.close())
+    for lineage in run.store.current().lineages:
+        (run.location / lineage.table.path).unlink()
+    coordinator = run.open()
+    with pytest.raises(SamplesLost):
+        asyncio.run(coordinator.rebuild(no_progress, data=run.config.data.train))
+    files = f"{run.config.data.train}\n{tables[0]}"
+    assert len(asyncio.run(coordinator.rebuild(no_progress, data=files)).files) == 2
+    asyncio.run(coordinator.close())
+    assert run.weights == weights
+    assert verify(run.store, no_progress).verdict is Verdict.PASS
+
+
+def test_the_forgotten_samples_of_an_extension_are_found_in_its_file(
+    run: TrainedRun, tables: tuple[Path, Path]
+) -> None:
+    extend(run, tables[0], slices=2)
+    forget = [run.ids(shard=0)[0], *ids_of(tables[0])[:3]]
+    receipt = run.revoke(forget, strategy="sisa")
+    forgotten = find_forgotten(run.store, AuditScope(data=f"{run.config.data.train}\n{tables[0]}"))
+    assert sorted(forgotten.table.ids.tolist()) == sorted(forget)
+    assert set(forgotten.slices[np.isin(forgotten.table.ids, forget[1:])]) <= {2, 3}
+    with pytest.raises(DataInvalid, match=receipt.request_id):
+        find_forgotten(run.store, AuditScope())
+
+
+@pytest.mark.parametrize("step", ["write", "publish"])
+def test_an_extension_that_is_killed_leaves_the_old_run_or_one_that_goes_on(
+    run: TrainedRun, tables: tuple[Path, Path], step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the event is committed, nothing was added; after it, settling trains what was added."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_arguments: object, **_fields: object) -> None:
+        raise Killed
+
+    before = run.store.current()
+    with monkeypatch.context() as patch:
+        if step == "write":
+            patch.setattr("raymu.service.coordinator.coordinator.RunExtended", killed)  # the tables are written
+        else:
+            patch.setattr("raymu.service.coordinator.publisher.Publisher._publish", killed)
+        with pytest.raises(Killed):
+            extend(run, tables[0])
+    coordinator = run.open()
+    asyncio.run(coordinator.settle(no_progress))
+    asyncio.run(coordinator.close())
+    if step == "write":
+        assert run.store.current().lineages == before.lineages
+    else:
+        epochs = [run.config.epochs_per_stage[-1]]
+        assert run.weights == weights_from_scratch(run, [(tables[0], 1)], epochs)
+    verification = verify(run.store, no_progress, replay=[0, 1])
+    assert [finding for check in verification.checks for finding in check.findings] == []
