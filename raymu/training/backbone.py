@@ -59,7 +59,7 @@ class Backbone:
         for batch in prepared.split(size):
             samples = count(batch)
             if self._batch is None:
-                self._batch = self._chosen_batch(_filled(batch, BATCH)) if size > 1 else 1
+                self._batch = self._chosen_batch(_noise_like(batch, size))
             if self._batch == 1:
                 yield from (self._of(each) for each in split(batch, [1] * samples))
             else:
@@ -96,9 +96,12 @@ class Backbone:
     def _chosen_batch(self, batch: BatchInputs) -> int:
         """Return how many samples are computed at once: one, if a sample's features differ at another place of the batch.
 
-        The order of sums depends on shapes and places, and not on values, so that the first samples decide for all.
+        The order of sums depends on shapes and places, and not on values. Some values, such as zeros, have one sum in any
+        order: that is why noise decides, and no samples, which may be forgotten.
         """
         whole, order = self._of(batch), torch.arange(BATCH - 1, -1, -1)
+        if self.pads:
+            return 1
         turned = self._of(_taken(batch, order))[order.to(whole.device)]
         alike = [self._of(_taken(batch, torch.full((BATCH,), place))) for place in (0, 1)]
         is_same = torch.equal(whole, turned) and all(
@@ -115,6 +118,21 @@ def _taken(batch: BatchInputs, order: Tensor) -> BatchInputs:
     if isinstance(batch, Mapping):
         return {name: part[order.to(part.device)] for name, part in batch.items()}
     return batch[order.to(batch.device)]
+
+
+def _noise_like(batch: BatchInputs, size: int) -> BatchInputs:
+    """Return so many samples of noise, always the same, of the types and shapes of a batch: fractions, or 0 and 1."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(part: Tensor) -> Tensor:
+        shape = (size, *part.shape[1:])
+        if part.is_floating_point():
+            return torch.rand(shape, generator=generator).to(part)
+        return torch.randint(2, shape, generator=generator).to(part)
+
+    if isinstance(batch, Mapping):
+        return {name: noise(part) for name, part in batch.items()}
+    return noise(batch)
 
 
 def _filled(batch: BatchInputs, size: int) -> BatchInputs:

@@ -81,8 +81,21 @@ class Doubled(Uneven):
         return 2 * super().forward(images)
 
 
+class Scaled(Uneven):
+    """A model whose features depend on the place in a batch, except those of zeros."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        places = torch.arange(len(images))[:, None] if not self.training else 0
+        outputs: Tensor = self.fc((images.flatten(1) @ self.body.weight.T) * (1 + places * 1e-6))
+        return outputs
+
+
 def build_uneven() -> nn.Module:
     return Uneven()
+
+
+def build_scaled() -> nn.Module:
+    return Scaled()
 
 
 def build_doubled() -> nn.Module:
@@ -134,3 +147,15 @@ def test_the_backbone_is_run_once_for_each_sample() -> None:
             trainer.train_stage(samples, stage)
     of_samples, of_trial = 2, 4
     assert calls == [BATCH] * (of_samples + of_trial)
+
+
+def test_samples_that_may_be_forgotten_do_not_decide_how_others_are_computed() -> None:
+    samples = images()
+    black = samples.array.copy()
+    black[:BATCH] = 0  # zeros hide that places differ
+    samples = replace(samples, features=black)
+    classifier = fitted(plan({"factory": f"{HERE}:build_scaled", "trainable": "head"}), samples)
+    every = features_of(classifier, samples)
+    is_kept = np.arange(len(samples)) >= BATCH
+    again = fitted(plan({"factory": f"{HERE}:build_scaled", "trainable": "head"}), samples)
+    assert torch.equal(features_of(again, samples.where(is_kept)), every[torch.from_numpy(is_kept)])
