@@ -19,8 +19,8 @@ from raymu.training.tasks import Fitted, Task
 from raymu.training.tasks.tensor import TensorTask
 
 _TARGET = "target."
-_FITTED = "fitted"
-"""Name of a tensor that says that a task is fitted, if it learns nothing else."""
+_IS_FITTED = "fitted"
+"""Name of a tensor that says that a task is fitted, if it learns nothing. Without a prefix, no task gives that name itself."""
 _GATHERED_VALUES = 2**22
 """Values that are gathered at once for several batches, which is quicker than a gather for each."""
 
@@ -62,9 +62,7 @@ class Encoder:
     def tensors(self) -> dict[str, Tensor]:
         """Return what was learned, by the names that it has in a checkpoint."""
         prefix = _prefix(self.task)
-        named = {f"{prefix}{name}": tensor for name, tensor in self.fitted.items()} or {
-            f"{prefix}{_FITTED}": torch.ones(1)
-        }
+        named = {f"{prefix}{name}": tensor for name, tensor in self.fitted.items()} or {_IS_FITTED: torch.ones(1)}
         if self.target_mean is not None and self.target_scale is not None:
             named |= {f"{_TARGET}mean": self.target_mean, f"{_TARGET}scale": self.target_scale}
         return named
@@ -73,9 +71,8 @@ class Encoder:
     def load(cls, task: Task, tensors: Tensors) -> "Encoder | None":
         """Read what `tensors` returned; None if a checkpoint has nothing of it, since it was never trained."""
         fitted = strip_prefix(tensors, _prefix(task))
-        if not fitted:
+        if not fitted and _IS_FITTED not in tensors:
             return None
-        fitted.pop(_FITTED, None)
         target = strip_prefix(tensors, _TARGET)
         return cls(task=task, fitted=fitted, target_mean=target.get("mean"), target_scale=target.get("scale"))
 
