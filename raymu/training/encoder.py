@@ -20,7 +20,7 @@ from raymu.training.tasks.tensor import TensorTask
 
 _TARGET = "target."
 _IS_FITTED = "fitted"
-"""Name of a tensor that says that a task is fitted, if it learns nothing. Without a prefix, no task gives that name itself."""
+"""Name of a tensor that says that a task is fitted, if it learns nothing. It has no prefix, so that no task gives it."""
 _GATHERED_VALUES = 2**22
 """Values that are gathered at once for several batches, which is quicker than a gather for each."""
 
