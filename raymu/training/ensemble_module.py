@@ -70,7 +70,7 @@ class EnsembleModule(nn.Module):
             rows: (samples, *input shape), or the run's columns.
         """
         if self.takes_arrays:
-            return (torch.as_tensor(as_array(rows)),)
+            return (torch.as_tensor(as_array(rows)).to(self.dtype),)
         return tuple(_collated(encoder, rows) for encoder in self._encoders[: self.batches])
 
     def named_state(self) -> dict[str, Tensor]:
@@ -126,6 +126,7 @@ class _ConstituentModule(nn.Module):
         encoder = _fitted(classifier)
         self.model = classifier.model
         self._task, self._target, self._outputs = classifier.task, classifier.target, classifier.classes
+        self._numerics = classifier.numerics.eager()
         self._fitted_names = list(encoder.fitted)
         for number, tensor in enumerate(encoder.fitted.values()):  # a name may have dots, which a buffer's may not
             self.register_buffer(f"fitted_{number}", tensor)
@@ -143,7 +144,7 @@ class _ConstituentModule(nn.Module):
 
     def forward(self, batch: BatchInputs) -> Tensor:
         """Predict (samples, outputs) float32 of a batch."""
-        outputs = self._task.forward(self.model, self._normalized(batch))
+        outputs = self._numerics.forward(self._task, self.model, self._normalized(batch))
         predictions = self._target.predict(outputs.reshape(-1, self._outputs))
         if self.target_mean is None or self.target_scale is None:
             return predictions
@@ -179,7 +180,9 @@ def _collated(encoder: Encoder, rows: Rows) -> BatchInputs:
 
 def _is_same(encoder: Encoder, other: Encoder) -> bool:
     """Return whether two encoders make the same batch of the same samples."""
-    if isinstance(encoder.task, TensorTask):  # a module of it normalises what it is given
+    if encoder.task.encodes_alike or isinstance(
+        encoder.task, TensorTask
+    ):  # a module of these normalises what it is given
         return True
     if encoder.fitted.keys() != other.fitted.keys():
         return False

@@ -129,4 +129,7 @@ def _dynamic(batch: BatchInputs) -> Dynamic:
 
 
 def _dynamic_part(part: Tensor) -> Dynamic:
-    return {0: _SAMPLES} | dict.fromkeys(range(1, part.ndim), torch.export.Dim.AUTO)
+    lengths = [
+        dimension for dimension in range(1, part.ndim) if part.shape[dimension] > 1
+    ]  # those of one value are fixed
+    return {0: _SAMPLES} | dict.fromkeys(lengths, torch.export.Dim.AUTO)

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,6 +16,7 @@ from raymu.cli.commands.export import command
 from raymu.config.unlearning import AggregationName
 from raymu.core.aggregate import AGGREGATIONS
 from raymu.core.arrays import Features
+from raymu.data.rows import Columns
 from raymu.errors import ConfigInvalid, RequestInvalid
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
@@ -182,3 +185,49 @@ def test_a_format_whose_package_is_missing_names_the_extra(
 def test_the_formats_of_the_command_are_those_of_the_table() -> None:
     [option] = [param for param in command.params if param.name == "formats"]
     assert set(option.type.choices) == set(ExportFormat)  # type: ignore[attr-defined]
+
+
+def test_a_table_with_categories_takes_a_batch_for_each_constituent(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    colours = pa.array(random.choice(["red", "green", "blue"], 60).tolist())
+    columns = {"id": range(60), "label": random.choice(["yes", "no"], 60).tolist(), "age": random.normal(size=60)}
+    table = pa.table({**columns, "colour": colours})
+    pq.write_table(table, tmp_path / "people.parquet")
+    tree = {
+        "data": {"train": str(tmp_path / "people.parquet"), "features": ["age", "colour"]},
+        "task": "tabular",
+        "model": {"name": "mlp", "hidden": [4]},
+        "training": {"epochs": 2, "batch_size": 16},
+        "partition": {"shards": 2, "slices": 2},
+        "cluster": {"fleet": "local"},
+    }
+    with raymu.train(raymu.Config.parse(tree), tmp_path / "run") as run:
+        run.export(tmp_path / "model")
+        rows = Columns.of(table.select(["age", "colour"]))
+        batches, expected = run.module().encode(rows), run.predict(rows)
+    assert len(batches) == 2
+    program = torch.export.load(tmp_path / "model" / "ensemble.pt2").module()
+    np.testing.assert_array_equal(program(*batches).detach().numpy(), expected)
+    document = json.loads((tmp_path / "model" / "export.json").read_text())
+    assert document["outputs"] == {"count": 2, "classes": ["no", "yes"]}
+    assert len(document["inputs"]) == 4
+
+
+def test_numbers_are_exported_in_the_unit_of_the_training_file(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(60, 4))
+    features = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 4)
+    labels = 1000.0 + 50.0 * values[:, 0]
+    pq.write_table(pa.table({"id": range(60), "label": labels, "features": features}), tmp_path / "rents.parquet")
+    tree = {
+        "data": {"train": str(tmp_path / "rents.parquet")},
+        "task": {"name": "tensor", "target": "regression"},
+        "model": {"name": "mlp", "hidden": [4]},
+        "training": {"epochs": 2, "batch_size": 16},
+        "partition": {"shards": 2, "slices": 2},
+        "cluster": {"fleet": "local"},
+    }
+    with raymu.train(raymu.Config.parse(tree), tmp_path / "run") as run:
+        module, expected = run.module(), run.predict(values)
+    assert module.dtype == torch.float64
+    np.testing.assert_array_equal(module(torch.from_numpy(values)).detach().numpy(), expected)
+    assert 900.0 < expected.mean() < 1100.0

@@ -44,6 +44,7 @@ class ChannelNormalization:
 class ImageTask(Task):
     """Pictures, which stay as the table has them until a batch is made."""
 
+    encodes_alike: ClassVar[bool] = True
     collates_ahead: ClassVar[bool] = True
 
     name: str

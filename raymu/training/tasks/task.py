@@ -25,6 +25,9 @@ class Task:
 
     columns: ClassVar[Sequence[str] | None] = None
     """The columns that are read. None reads those that `data.features` names."""
+    encodes_alike: ClassVar[bool] = False
+    """Whether `encode` and `collate` make the same of a sample whatever was fitted. Then the constituents of an export take
+    one batch together."""
     collates_ahead: ClassVar[bool] = False
     """Whether `collate` may run in several threads, ahead of the step. Then it must not draw from torch's global generator,
     nor from Python's or NumPy's, whatever their state is set to: the model draws from these at the same time."""
