@@ -103,6 +103,9 @@ class Config:
         is_tabular = self.task.name is TaskName.TABULAR
         if is_tabular and self.data.normalize == "unit":
             raise ValueError("data.normalize unit is for pictures; leave it out with task tabular")
+        settings = self.task.tabular
+        if settings is not None and settings.form == "dict" and self.model.name is not None:
+            raise ValueError(f"task.form dict is for a model of your own; leave it out with model {self.model.name}")
         if self.data.features == ALL_COLUMNS and not is_tabular:
             raise ValueError('data.features "*" belongs to task tabular; name the columns, or set task: tabular')
         return self
