@@ -34,6 +34,24 @@ _DRAWING: frozenset[Any] = frozenset(
 """Functions that draw from torch's global generator, if they are given no other."""
 
 
+_DRAW_FIRST = frozenset(
+    {
+        "ColorJitter",
+        "GaussianBlur",
+        "RandomAffine",
+        "RandomCrop",
+        "RandomErasing",
+        "RandomGrayscale",
+        "RandomHorizontalFlip",
+        "RandomPerspective",
+        "RandomResizedCrop",
+        "RandomRotation",
+        "RandomVerticalFlip",
+    }
+)
+"""Transforms that draw everything before they touch a picture: in `make_params`, and nothing in `transform`."""
+
+
 class DrawingFrom(TorchFunctionMode):
     """While it is active in a thread, torch's functions that are called there draw from one generator of its own.
 
@@ -77,12 +95,13 @@ class Augmentation:
             Pictures of the same shape and type.
         """
         transform, generator = _built(self.text), torch.Generator()
-        transformed = torch.empty_like(pictures)
+        transformed = []
+        parts, seeds = pictures.unbind(), draws.tolist()
         with DrawingFrom(generator):
-            for row, seed in enumerate(draws.tolist()):
+            for picture, seed in zip(parts, seeds, strict=True):
                 generator.manual_seed(seed)
-                transformed[row] = transform(pictures[row])
-        return transformed
+                transformed.append(transform(picture))
+        return torch.stack(transformed)
 
     def check(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         """Try the transforms on pictures of zeros. shape: channels, height and width. Raises ConfigInvalid."""
@@ -143,8 +162,20 @@ def _transform(library: ModuleType, description: Any) -> Callable[[Any], Any]:
         raise
     except Exception as error:  # whatever the class says of its arguments
         raise ConfigInvalid(f"{_SETTING}: {name} cannot be built ({one_line(error)}); check its arguments") from error
+    if name in _DRAW_FIRST:
+        transform.transform = _without_drawing(transform.transform)
     built: Callable[[Any], Any] = transform
     return built
+
+
+def _without_drawing(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that draws nothing, so that it need not be watched: that takes as long as the work."""
+
+    def watched_by_nobody(*arguments: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            return work(*arguments)
+
+    return watched_by_nobody
 
 
 def _argument(library: ModuleType, key: str, value: Any) -> Any:
