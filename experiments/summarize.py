@@ -22,6 +22,7 @@ TOGETHER = (
     "boundary",
     "contributions",
     "fine_tuning",
+    "parts_of_models",
     "forgetting_time",
     "when_not_to_shard",
     "traffic",

@@ -62,6 +62,25 @@ def test_any_number_of_actors_gives_the_hashes_of_one_process(tmp_path: Path, li
         assert {receipt.exactness for receipt in run.receipts()} == {Exactness.EXACT}
 
 
+@pytest.mark.parametrize("trainable", ["head", pytest.param("adapters", marks=pytest.mark.nightly)])
+def test_a_part_of_a_model_has_the_hashes_of_one_process(tmp_path: Path, trainable: str) -> None:
+    """Actors have the frozen weights from the run alone."""
+    table = write_samples(tmp_path / "all.parquet", samples=120)
+    config = make_config(
+        tmp_path / "all.parquet",
+        model={"name": "mlp", "hidden": [12, 12], "trainable": trainable},
+        training={"precision": "bf16", "accumulate": 2, "optimizer": "adam", "learning_rate": 0.02},
+        partition={"shards": 2, "slices": 2},
+        cluster={"fleet": "ray", "live_actors": 2},
+    )
+    alone = train_run(config, tmp_path / "local")
+    with raymu.train(config, str(tmp_path / "ray")) as run:
+        forget = table["id"].to_pylist()[:3]
+        run.revoke(forget, strategy="sisa")
+        revoke(alone, forget, strategy="sisa")
+        assert served_weights(tmp_path / "ray") == served_weights(tmp_path / "local")
+
+
 @pytest.mark.nightly
 def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=6000)
