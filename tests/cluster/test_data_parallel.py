@@ -1,9 +1,8 @@
 """Shards that several ranks train have the bits of one process that simulates the ranks, also after losses."""
 
+import asyncio
 import os
-import shutil
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,7 @@ from raymu.errors import CoordinatorLost, TrainingFailed
 from raymu.runtime.data_parallel import DataParallelShard
 from raymu.runtime.messages import MessageCipher
 from raymu.runtime.shard_resources import shard_bundle
-from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import StageProgress, TrainTask
 from raymu.store.run import RunStore
 from tests.support.cluster_process import wait_until
@@ -47,72 +44,50 @@ def config_of_two(folder: Path, *, slices: int = 3, **training: object) -> raymu
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainedTwice:
-    """A run whose processes were killed during training, and the same run trained in one process."""
+class Kills:
+    """Progress of a training, at each stage of which the next of some processes is killed."""
 
-    folder: Path
-    config: raymu.Config
-    stages: list[int]
-    """The stages that were reported while processes were killed."""
+    def __init__(self, *victims: tuple[str, int]) -> None:
+        self._victims = [*victims]
+        self.stages: list[int] = []
+        """The stages that were reported."""
 
-    @property
-    def run(self) -> Path:
-        return self.folder / "run"
-
-    @property
-    def alone(self) -> Path:
-        return self.folder / "alone"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> TrainedTwice:
-    """During training, a rank was killed at the end of a stage; with --nightly, each kind of process once."""
-    folder = tmp_path_factory.mktemp("two")
-    write_samples(folder / "all.parquet")
-    victims, stages = [(RANK, 1)], list[int]()
-    if request.config.getoption("--nightly"):
-        victims += [(DATA_PARALLEL_SHARD, 0), (RANK, 0)]
-
-    def kill_next(stage: StageProgress) -> None:
-        stages.append(stage.stage)
-        if victims:
-            name, number = victims.pop(0)
+    def __call__(self, stage: StageProgress) -> None:
+        self.stages.append(stage.stage)
+        if self._victims:
+            name, number = self._victims.pop(0)
             os.kill(own_processes(name)[number].pid, signal.SIGKILL)
-
-    config = config_of_two(folder, slices=4)
-    raymu.train(config, folder / "run", progress=kill_next).close()
-    train_run(config, folder / "alone")
-    return TrainedTwice(folder=folder, config=config, stages=stages)
-
-
-@pytest.mark.nightly
-def test_work_of_a_lost_process_is_resumed(trained: TrainedTwice) -> None:
-    """After the loss of any kind of process, finished stages are not trained again."""
-    assert trained.stages == [0, 1, 2, 3]
-    assert repaired_weights(trained.run) == repaired_weights(trained.alone)
 
 
 def test_two_ranks_have_the_bits_of_one_process_that_simulates_them(
-    trained: TrainedTwice, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
-    """After a fine-tuned patch and exact retraining, which settles it, both have the same hashes, and the law holds."""
-    patched, retrained = (ids_at(trained.config, shard=0, slice_index=at)[:5] for at in (1, 2))
-    here, there = shutil.copytree(trained.run, tmp_path / "run"), shutil.copytree(trained.alone, tmp_path / "alone")
-    alone = Coordinator(RunStore(str(there)), LocalFleet(RunStore(str(there))))
-    with raymu.open_run(here) as run:
+    """Both have the same hashes after a training in which a rank was lost, a fine-tuned patch, and exact retraining.
+
+    With --nightly, each kind of process is lost once.
+    """
+    write_samples(tmp_path / "all.parquet")
+    config, here, there = config_of_two(tmp_path, slices=4), tmp_path / "run", tmp_path / "alone"
+    is_nightly = request.config.getoption("--nightly")
+    kills = Kills((RANK, 1), *([(DATA_PARALLEL_SHARD, 0), (RANK, 0)] if is_nightly else []))
+    patched, retrained = (ids_at(config, shard=0, slice_index=at)[:5] for at in (1, 2))
+    alone = train_run(config, there)
+    with raymu.train(config, here, progress=kills) as run:
+        assert kills.stages == [0, 1, 2, 3]  # no finished stage was trained again
+        assert repaired_weights(here) == repaired_weights(there)
+        first = lineage_of(here, 0).checkpoints[0]
         for forget, strategy, remedy in ((patched, "ohs", Remedy.FINE_TUNE), (retrained, "sisa", Remedy.RETRAIN)):
             receipt, other = run.revoke(forget, strategy=strategy), revoke(alone, forget, strategy=strategy)
             assert [part.remedy for part in (*receipt.shards, *other.shards)] == [remedy] * 2
             assert receipt.shards[0].determinism == other.shards[0].determinism
             assert '"workers": 2' in receipt.shards[0].determinism
             assert served_weights(here) == served_weights(there), strategy
-        assert lineage_of(here, 0).checkpoints[0] == lineage_of(trained.run, 0).checkpoints[0]  # not trained again
+        assert lineage_of(here, 0).checkpoints[0] == first  # not trained again
         show_status(Screen(), run.status(locations=run.locations()))
         assert ", trained by 2 workers" in capsys.readouterr().out
         assert {receipt.exactness for receipt in run.receipts()} == {Exactness.EXACT}
     assert raymu.open_run(here).verify(replay=None).verdict is Verdict.PASS
-    train_run(trained.config, tmp_path / "excluded", exclude=[*patched, *retrained])
+    train_run(config, tmp_path / "excluded", exclude=[*patched, *retrained])
     assert repaired_weights(here) == repaired_weights(tmp_path / "excluded")
 
 
@@ -149,10 +124,12 @@ def test_ranks_end_if_their_stages_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_the_reservation_of_a_lost_coordinator_is_removed(trained: TrainedTwice, tmp_path: Path) -> None:
+def test_the_reservation_of_a_lost_coordinator_is_removed(tmp_path: Path) -> None:
     """The two ranks take all CPUs, so the next coordinator needs their reservation removed."""
-    location = shutil.copytree(trained.run, tmp_path / "run")
-    forget = ids_at(trained.config, shard=0, slice_index=1)[:5]
+    write_samples(tmp_path / "all.parquet")
+    config, location = config_of_two(tmp_path), tmp_path / "run"
+    asyncio.run(train_run(config, location).close())
+    forget = ids_at(config, shard=0, slice_index=1)[:5]
 
     def kill_coordinator(_stage: StageProgress) -> None:
         for victim in own_processes(COORDINATOR):
@@ -162,6 +139,6 @@ def test_the_reservation_of_a_lost_coordinator_is_removed(trained: TrainedTwice,
         run.revoke(forget, strategy="sisa", progress=kill_coordinator)
     with raymu.open_run(location) as again:
         again.settle()
-    train_run(trained.config, tmp_path / "excluded", exclude=forget)
+    train_run(config, tmp_path / "excluded", exclude=forget)
     assert repaired_weights(location) == repaired_weights(tmp_path / "excluded")
     wait_until(lambda: ray.available_resources().get("CPU") == 8, "no room is reserved")  # type: ignore[no-untyped-call]

@@ -31,63 +31,71 @@ from tests.support.ray_runs import config_on_ray
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[raymu.Run]:
-    monkeypatch.setattr(standing, "EVERY_S", 0.2)
-    write_samples(tmp_path / "all.parquet", samples=400)
-    train_run(config_on_ray(tmp_path / "all.parquet", live_actors=2), tmp_path / "run")
-    with raymu.open_run(tmp_path / "run") as trained:
+IDS = [1000 + 7 * number for number in range(400)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[raymu.Run]:
+    """A run with a detached coordinator and one actor, which take seconds to start."""
+    folder = tmp_path_factory.mktemp("detached")
+    write_samples(folder / "all.parquet", samples=400)
+    asyncio.run(train_run(config_on_ray(folder / "all.parquet", live_actors=1), folder / "run").close())
+    with pytest.MonkeyPatch.context() as patched, raymu.open_run(folder / "run") as trained:
+        patched.setattr(standing, "EVERY_S", 0.2)
         assert not trained.start()
         yield trained
         trained.stop()
         wait_until(lambda: not (own_processes(DETACHED) or own_processes(SHARD)), "nothing is left")
 
 
-def test_a_detached_coordinator_serves_several_clients_and_outlives_them(run: raymu.Run, tmp_path: Path) -> None:
-    assert run.start()
-    forget = [[1000 + 7 * number for number in range(at, at + 5)] for at in (0, 5, 10)]
-
-    def revoke(ids: list[int]) -> Exactness | None:
-        with raymu.open_run(run.location) as client:
-            return client.revoke(ids, strategy="sisa").exactness
-
-    with ThreadPoolExecutor() as threads:
-        assert set(threads.map(revoke, forget)) == {Exactness.EXACT}
-    assert (len(own_processes(DETACHED)), own_processes(COORDINATOR)) == (1, [])
-    assert run.locations()
-    backend = RayBackend(run.location, run.cluster)
-    assert backend.count_verdict("verify", Verdict.PASS), "its metrics outlive the process that verified"
-    config, forgotten = config_on_ray(tmp_path / "all.parquet"), [sample_id for ids in forget for sample_id in ids]
-    train_run(config, tmp_path / "calm", exclude=forgotten)
-    assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
-    assert run.stop()
-    assert not run.stop()
-    assert not backend.count_verdict("verify", Verdict.PASS)
-    assert run.locations() == {}
+@pytest.fixture
+def run(trained: raymu.Run) -> raymu.Run:
+    """The same run for each test: its coordinator is up, and its requests are settled."""
+    trained.start()
+    trained.settle()
+    return trained
 
 
-def test_a_lost_detached_coordinator_restarts_and_finishes_its_work(run: raymu.Run, tmp_path: Path) -> None:
+@pytest.fixture
+def ids(run: raymu.Run) -> list[int]:
+    """The samples that no test has revoked. Each test revokes the first ones of them."""
+    return IDS[revoked_samples(run) :]
+
+
+def revoked_samples(run: raymu.Run) -> int:
+    return sum(receipt.samples for receipt in run.receipts())
+
+
+def require_calm_weights(run: raymu.Run, folder: Path) -> None:
+    """Check that the run has the weights of training without what was revoked."""
+    write_samples(folder / "all.parquet", samples=400)
+    train_run(config_on_ray(folder / "all.parquet"), folder / "calm", exclude=IDS[: revoked_samples(run)])
+    assert repaired_weights(Path(run.location)) == repaired_weights(folder / "calm")
+
+
+def test_a_lost_detached_coordinator_restarts_and_finishes_its_work(
+    run: raymu.Run, ids: list[int], tmp_path: Path
+) -> None:
     def kill(_stage: StageProgress) -> None:
         for victim in own_processes(DETACHED):
             os.kill(victim.pid, signal.SIGKILL)
 
-    forget = [1000 + 7 * number for number in range(30)]
+    settled = run.status().requests.settled
     with pytest.raises(CoordinatorLost, match="what it accepted stays accepted"):
-        run.revoke(forget, strategy="sisa", progress=kill)
-    wait_until(lambda: run.status().requests.settled == 1, "the request is settled")
-    train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "calm", exclude=forget)
-    assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
+        run.revoke(ids[:30], strategy="sisa", progress=kill)
+    wait_until(lambda: run.status().requests.settled == settled + 1, "the request is settled")
+    require_calm_weights(run, tmp_path)
     assert run.start()
 
 
-def test_due_requests_are_settled_in_time(run: raymu.Run) -> None:
+def test_due_requests_are_settled_in_time(run: raymu.Run, ids: list[int]) -> None:
     due = datetime.now(UTC) + timedelta(seconds=60)
-    assert run.revoke([1000], strategy="dpus", due=due).exactness is Exactness.APPROXIMATE
-    run.revoke([1007], strategy="dpus")
-    wait_until(lambda: run.receipts()[0].exactness is Exactness.EXACT, "the request that is due is exact")
-    assert [receipt.exactness for receipt in run.receipts()] in (
-        [Exactness.EXACT, Exactness.APPROXIMATE],
-        [Exactness.EXACT, Exactness.EXACT],  # of the same shard
+    assert run.revoke(ids[:1], strategy="dpus", due=due).exactness is Exactness.APPROXIMATE
+    run.revoke(ids[1:2], strategy="dpus")
+    wait_until(lambda: run.receipts()[-2].exactness is Exactness.EXACT, "the request that is due is exact")
+    assert run.receipts()[-1].exactness in (
+        Exactness.APPROXIMATE,
+        Exactness.EXACT,  # of the same shard
     )
 
 
@@ -100,13 +108,38 @@ def test_a_copy_of_the_run_is_refused(run: raymu.Run, tmp_path: Path) -> None:
         same.settle()
 
 
+def test_a_detached_coordinator_serves_several_clients_and_outlives_them(
+    run: raymu.Run, ids: list[int], tmp_path: Path
+) -> None:
+    assert run.start()
+    forget = [ids[at : at + 5] for at in (0, 5, 10)]
+
+    def revoke(forgotten: list[int]) -> Exactness | None:
+        with raymu.open_run(run.location) as client:
+            return client.revoke(forgotten, strategy="sisa").exactness
+
+    with ThreadPoolExecutor() as threads:
+        assert set(threads.map(revoke, forget)) == {Exactness.EXACT}
+    assert (len(own_processes(DETACHED)), own_processes(COORDINATOR)) == (1, [])
+    assert run.locations()
+    backend = RayBackend(run.location, run.cluster)
+    assert backend.count_verdict("verify", Verdict.PASS), "its metrics outlive the process that verified"
+    require_calm_weights(run, tmp_path)
+    assert run.stop()
+    assert not run.stop()
+    assert not backend.count_verdict("verify", Verdict.PASS)
+    assert run.locations() == {}
+
+
 @pytest.mark.nightly
-def test_a_superseded_detached_coordinator_takes_the_run_back_for_its_next_client(run: raymu.Run) -> None:
+def test_a_superseded_detached_coordinator_takes_the_run_back_for_its_next_client(
+    run: raymu.Run, ids: list[int]
+) -> None:
     store = RunStore(run.location)
     Coordinator(store, LocalFleet(store))
     term = store.fencing.term()
     with raymu.open_run(run.location) as client:
-        assert client.revoke([1000], strategy="sisa").exactness is Exactness.EXACT
+        assert client.revoke(ids[:1], strategy="sisa").exactness is Exactness.EXACT
     assert store.fencing.term() == term + 1
 
 
@@ -121,7 +154,9 @@ def test_a_detached_coordinator_whose_records_are_outdated_reads_the_journal_aga
 
 
 @pytest.mark.nightly
-def test_a_superseded_detached_coordinator_leaves_the_run_until_a_request_is_due(run: raymu.Run) -> None:
+def test_a_superseded_detached_coordinator_leaves_the_run_until_a_request_is_due(
+    run: raymu.Run, ids: list[int]
+) -> None:
     store = RunStore(run.location)
     other = Coordinator(store, LocalFleet(store))
     wait_until(lambda: not own_processes(SHARD), "its actors are gone")
@@ -129,10 +164,10 @@ def test_a_superseded_detached_coordinator_leaves_the_run_until_a_request_is_due
     def patch(sample_id: int, due: datetime | None) -> None:
         asyncio.run(other.revoke([raymu.Revocation(ids=(sample_id,), strategy="dpus", due=due)], no_progress))
 
-    patch(1000, None)
+    patch(ids[0], None)
     asyncio.run(other.require_current())
-    patch(1007, datetime.now(UTC) + timedelta(seconds=60))
-    wait_until(lambda: run.receipts()[1].exactness is Exactness.EXACT, "the request that is due is exact")
+    patch(ids[1], datetime.now(UTC) + timedelta(seconds=60))
+    wait_until(lambda: run.receipts()[-1].exactness is Exactness.EXACT, "the request that is due is exact")
     with pytest.raises(CoordinatorSuperseded):
         asyncio.run(other.require_current())
 
@@ -150,8 +185,8 @@ def test_a_detached_coordinator_runs_on_the_machine_of_its_journal(run: raymu.Ru
 
 
 @pytest.mark.nightly
-def test_a_detached_coordinator_follows_changed_settings(run: raymu.Run) -> None:
+def test_a_detached_coordinator_follows_changed_settings(run: raymu.Run, ids: list[int]) -> None:
     run.configure(strategy="dpus")
-    receipt = run.revoke([1000])
+    receipt = run.revoke(ids[:1])
     assert receipt.exactness is Exactness.APPROXIMATE
     assert (len(own_processes(DETACHED)), own_processes(COORDINATOR)) == (1, [])

@@ -23,9 +23,11 @@ SPACE = SearchSpace(strategies=(Strategy.HS, Strategy.OHS), contributions=(Contr
 
 @pytest.fixture(scope="module")
 def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose trials take half of the cluster each, so that two processes carry all of them out."""
     folder = tmp_path_factory.mktemp("searched")
     write_samples(folder / "all.parquet", samples=160)
-    config = make_config(folder / "all.parquet", data={"test": str(folder / "all.parquet")})
+    test, cluster = {"test": str(folder / "all.parquet")}, {"fleet": "local", "cpus_per_shard": 4}
+    config = make_config(folder / "all.parquet", data=test, cluster=cluster)
     raymu.train(config, folder / "run").close()
     return folder / "run"
 
