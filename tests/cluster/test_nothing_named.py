@@ -28,7 +28,7 @@ CONTROL = b"control-4711 "
 @pytest.mark.parametrize("is_detached", [True, False])
 def test_nothing_that_ray_keeps_names_what_was_revoked(tmp_path: Path, is_detached: bool) -> None:
     write_samples(tmp_path / "all.parquet", samples=700, text_ids=True)
-    config = config_on_ray(tmp_path / "all.parquet", shards=2)
+    config = config_on_ray(tmp_path / "all.parquet", shards=2, live_actors=1)
     config = replace(config, data=replace(config.data, owner="owner"))
     train_run(config, tmp_path / "run")
     table = [

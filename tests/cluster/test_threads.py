@@ -26,7 +26,7 @@ THREADS = 32
 @pytest.mark.usefixtures("ray_cluster")
 def test_threads_share_a_coordinator_that_takes_the_run_back_after_another_had_it(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[: THREADS + 1]
-    config, location = config_on_ray(tmp_path / "all.parquet", shards=2), tmp_path / "run"
+    config, location = config_on_ray(tmp_path / "all.parquet", shards=2, live_actors=1), tmp_path / "run"
     asyncio.run(train_run(config, location).close())
     features, together = np.zeros((4, 6), dtype=np.float32), Barrier(THREADS, timeout=60)
 

@@ -38,7 +38,7 @@ def main(folder: Path, port: int) -> None:
         folder / "all.parquet",
         data={"owner": "owner"},
         partition={"shards": 3, "slices": 3, "seed": 3},
-        cluster={"fleet": "ray", "live_actors": 2},
+        cluster={"fleet": "ray", "live_actors": 1},
     )
     with raymu.train(config, folder / "run") as run:
         run.revoke(ids[:4], strategy="sisa", key=KEY)
