@@ -32,8 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": {"train": "all.parquet", "classes": 3},
         "model": {"name": "mlp", "hidden": [8]},
         "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.05},
-        "partition": {"shards": 4, "slices": 3, "seed": 3},
+        "partition": {"shards": 2, "slices": 3, "seed": 3},
         "unlearning": {"boundary": 0.7},
+        "cluster": {"live_actors": 1},
     }
     (place / "run.yaml").write_text(yaml.safe_dump(tree))
     return place
@@ -68,7 +69,7 @@ def test_a_job_gives_the_result_of_its_command(cluster: StartedCluster, folder: 
     [receipt] = raymu.open_run(run).receipts()
     assert revoked.document.items() >= to_tree(receipt).items()
     assert receipt.exactness == "exact"
-    train_run(make_config(folder / "all.parquet", partition={"shards": 4}), folder / "calm", exclude=IDS[:2])
+    train_run(make_config(folder / "all.parquet"), folder / "calm", exclude=IDS[:2])
     assert repaired_weights(Path(run)) == repaired_weights(folder / "calm")
 
     refusal = end(refused)
@@ -118,7 +119,8 @@ def statuses(cluster: StartedCluster) -> dict[str, str]:
 
 
 def endless(folder: Path, name: str) -> list[str]:
-    return ["train", "run.yaml", "training.epochs=200000", "--run", str(folder / "shared" / name)]
+    settings = ["training.epochs=200000", "cluster.live_actors=2"]
+    return ["train", "run.yaml", *settings, "--run", str(folder / "shared" / name)]
 
 
 @pytest.mark.nightly
