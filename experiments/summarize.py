@@ -29,6 +29,7 @@ TOGETHER = (
     "tuning",
     "forecast",
     "throughput",
+    "task_throughput",
     "scaling",
     "many_shards",
 )
