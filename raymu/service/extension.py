@@ -16,9 +16,11 @@ from raymu.service.history import replay
 from raymu.service.history_parts import added_homes
 from raymu.service.ingest import kept_rows, shard_tables
 from raymu.service.known_revocations import KnownRevocations
+from raymu.service.run_spec import spec_of
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from raymu.text import one_line, plural
+from raymu.training.checks import check_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +98,7 @@ def read_new_samples(
         journal: The run's journal, which knows the revoked samples.
 
     Raises:
-        RaymuError: DataInvalid or RequestInvalid.
+        RaymuError: DataInvalid, RequestInvalid, or ConfigInvalid of a task that fails.
         FileMissing: A table of the run is missing.
         FileCorrupt: A table of the run was changed.
     """
@@ -113,6 +115,7 @@ def read_new_samples(
     table, left_out = _without_revoked(source, table, store, journal, extension)
     _require_new(source, table, store, tables)
     _require_not_held_out(source, table, store)
+    check_rows(spec_of(store), table.features, source=source)
     shards, slices = added_homes(table, config.partition, first=len(epochs), slices=extension.slices)
     parts = tuple(
         as_kept(source, part, store.read_table(ref))

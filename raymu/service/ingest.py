@@ -22,7 +22,15 @@ from raymu.data.ids import as_sample_ids
 from raymu.data.rows import Columns, Rows
 from raymu.data.spellings import spelling_in
 from raymu.data.table_files import require_no_secret
-from raymu.data.tables import SampleForm, SampleTable, TrainingTable, read_test_data, read_training_table, to_arrow
+from raymu.data.tables import (
+    SampleForm,
+    SampleTable,
+    TrainingTable,
+    from_arrow,
+    read_test_data,
+    read_training_table,
+    to_arrow,
+)
 from raymu.data.values import as_id
 from raymu.errors import (
     ConfigInvalid,
@@ -40,7 +48,7 @@ from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 from raymu.text import one_line, plural
-from raymu.training.checks import check_repeatable, check_training, example_inputs, with_inputs
+from raymu.training.checks import check_repeatable, check_rows, check_training, example_inputs, with_inputs
 from raymu.training.code_record import record_code
 from raymu.training.normalizer import PIXELS
 from raymu.training.probe import few_samples
@@ -137,6 +145,8 @@ def prepare_run(
     if is_revoked.any() and not len(kept):
         raise DataInvalid(source_of(source), "has no samples left: other runs revoked them, by id or by owner")
     held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=table.ids[kept].tolist())
+    if held_out is not None:
+        check_rows(plan, from_arrow(held_out)[0].features, source="validation.data")
     begin_phase("probing the model")
     has_batch_norm = _check_model(plan)
     differences = check_repeatable(plan, few_samples(table.features[kept], table.labels[kept]), is_accepted=inexact)

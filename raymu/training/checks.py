@@ -98,6 +98,31 @@ def example_inputs(spec: TrainingSpec, rows: Columns, *, source: str) -> InputSp
         ) from error
 
 
+def check_rows(spec: TrainingSpec, rows: Rows, *, source: str) -> None:
+    """Check that the task can make inputs of samples which come later than those that a run was created from.
+
+    Args:
+        spec: The settings of the run.
+        rows: The samples. Arrays were checked when they were read.
+        source: The table, for messages.
+
+    Raises:
+        DataInvalid: A sample does not fit the task.
+        ConfigInvalid: The task cannot be built, or fails on these samples.
+    """
+    if not isinstance(rows, Columns):
+        return
+    task = spec.build_task()
+    try:
+        task.check(rows.table, source)
+    except RaymuError:
+        raise
+    except Exception as error:  # of a task of the user's
+        raise ConfigInvalid(
+            f"task: {spec.task} fails on {source} ({type(error).__name__}: {one_line(error)})"
+        ) from error
+
+
 def _may_take_integers(spec: TrainingSpec) -> bool:
     return spec.has_factory or spec.model.name is ModelName.TRANSFORMERS
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymu import open_run, train
-from raymu.config import Config
+from raymu.config import Config, ValidationConfig
 from raymu.data.rows import Columns
 from raymu.errors import DataInvalid
 from tests.support.examples import repaired_weights
@@ -81,3 +81,21 @@ def test_pictures_that_cannot_be_decoded_are_one_line_before_anything_is_trained
     ):
         train(make_picture_config(tmp_path / "broken.parquet"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_later_pictures_that_cannot_be_decoded_are_refused_before_anything_changes(tmp_path: Path) -> None:
+    everything = write_pictures(tmp_path / "all.parquet")
+    config = make_picture_config(everything)
+    table = pq.read_table(everything).slice(0, 8)
+    ids = pa.array(np.arange(9000, 9008)).cast(table["id"].type)
+    damaged = table.set_column(0, "id", ids).set_column(
+        table.column_names.index("picture"), "picture", [[b"no picture", *table["picture"].to_pylist()[1:]]]
+    )
+    pq.write_table(damaged, tmp_path / "held-out.parquet")
+    validation = ValidationConfig(data=str(tmp_path / "held-out.parquet"))
+    with pytest.raises(DataInvalid, match=r"validation\.data: 1 of 8 pictures in column picture cannot be decoded"):
+        train(replace(config, validation=validation), tmp_path / "validated")
+    with train(config, tmp_path / "run") as run:
+        with pytest.raises(DataInvalid, match="1 of 8 pictures in column picture cannot be decoded"):
+            run.extend(damaged)
+        assert run.status().slices == 2
