@@ -90,6 +90,7 @@ BOUNDS = [
     ("partition.slices", 10**6, "at most 10000"),
     ("data.classes", 2**40, "at most 1000000"),
     ("cluster.threads", 1024, "at most 256"),
+    ("cluster.loading_threads", 1024, "at most 256"),
     ("cluster.workers_per_shard", 65, "at most 64"),
     ("cluster.live_actors", 10**12, "at most 1000000000"),
     ("unlearning.ohs.epochs", 10**12, "at most 1000000"),
