@@ -77,7 +77,7 @@ def make_config(train: Path | str, **branches: dict[str, Any]) -> Config:
         "cluster": {"fleet": "local"},
     }
     for branch, settings in branches.items():
-        tree[branch] = settings if branch == "model" else {**tree[branch], **settings}
+        tree[branch] = settings if branch == "model" else {**tree.get(branch, {}), **settings}
     return Config.parse(tree)
 
 

@@ -22,6 +22,7 @@ from raymu.core.events import DamageFound
 from raymu.core.records import SampleId
 from raymu.errors import ShardRepairFailed
 from raymu.service.coordinator.coordinator import utc_now
+from raymu.service.extension import Extension
 from raymu.service.history import replay
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
@@ -118,6 +119,10 @@ def live(folder: Path) -> None:
     _lose_a_checkpoint(RunStore(str(location)))
     with opened(location) as run:
         run.settle()
+        old = [f"sample-{number}" for number in range(60)]
+        write_samples(folder / "more.parquet", samples=72, without=old, text_ids=True, owners=20)
+        extension = Extension(data="more.parquet", epochs=1, ignore_revoked=True)
+        asyncio.run(run.coordinator.extend(extension, no_progress))
         run.revoke(late[5:6], strategy="dpus", boundary="deadline:60s")
     with opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as run, suppress(ShardRepairFailed):
         run.revoke(early[:3], strategy="sisa", key="order 2")

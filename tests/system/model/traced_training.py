@@ -42,6 +42,7 @@ class TracedTraining:
         self._stages: Stages = []
         self._subtracted: list[str] = []  # in hexadecimal: such a hash is not among those that are trained on
         self.classifier = mock.Mock(spec=[], model=None)
+        self.measures = None
 
     def load(self, payload: bytes, *, source: str) -> None:
         trace = json.loads(payload)

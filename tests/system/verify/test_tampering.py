@@ -6,8 +6,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raymu.core.verdict import Verdict
@@ -37,10 +40,16 @@ def stop_with_the_coordinator(_task: RepairTask) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`retrained`: a run that served one request exactly; `varied`: one in which every kind of file is."""
     folder = tmp_path_factory.mktemp("tampering")
-    write_samples(folder / "all.parquet", samples=80)
+    table = write_samples(folder / "all.parquet", samples=80)
+    held_out = table.slice(0, 20).set_column(0, "id", pa.array(range(20)))
+    pq.write_table(held_out, folder / "held-out.parquet")
     by_group = {"contributions": "group", "groups_per_slice": 2, "calibration": False}
     for name, unlearning, strategy in (("retrained", {}, "sisa"), ("varied", by_group, "dpus")):
-        config = make_config(folder / "all.parquet", unlearning=unlearning)
+        branches: dict[str, Any] = {"unlearning": unlearning}
+        if name == "varied":
+            branches["validation"] = {"data": str(folder / "held-out.parquet")}
+            branches["model"] = {"name": "mlp", "hidden": [4], "trainable": "head"}
+        config = make_config(folder / "all.parquet", **branches)
         asyncio.run(train_run(config, folder / name).close())
         shutil.copytree(folder / name / "shards", folder / f"{name}-before")
         with opened(folder / name) as run:
