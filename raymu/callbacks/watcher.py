@@ -1,12 +1,12 @@
 """Calls the callbacks of a run: with stages as they come, and with what a call has added to the journal."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from threading import Lock
 
 from raymu.callbacks.callback import Callback, GenerationReport, PurgeReport, WatchedRun
-from raymu.core.events import Event, GenerationPublished, RequestsPurged
+from raymu.core.events import DamageFound, Event, GenerationPublished, RequestsPurged, RunExtended
 from raymu.errors import RaymuError
 from raymu.service.coordinator.calls import TrainingResult
 from raymu.service.shard.messages import Progress, StageProgress
@@ -86,19 +86,20 @@ class Watcher:
             receipts = [parse_json(row.document, source=row.name) for row in rows if row.number > self._receipts]
             new, self._events, self._receipts = events[self._events :], len(events), self._receipts + len(receipts)
             current = max((event.number for event in events if isinstance(event, GenerationPublished)), default=0)
+            causes = causes_of(events)
             for event in new:
-                self._call_with(event, current)
+                self._call_with(event, current, causes)
             for receipt in receipts:
                 self._call_all(lambda callback, receipt=receipt: callback.on_receipt(receipt))  # type: ignore[misc]
             for event in new:
                 if isinstance(event, RequestsPurged):
                     self._call_with_purge(event, current)
 
-    def _call_with(self, event: Event, current: int) -> None:
+    def _call_with(self, event: Event, current: int, causes: Mapping[int, str]) -> None:
         if isinstance(event, GenerationPublished):
             report = GenerationReport(
                 number=event.number,
-                cause=_cause(event),
+                cause=causes[event.number],
                 published_at=event.at,
                 manifest_sha256=event.manifest_sha256,
                 requests=len({*event.rewound, *event.repaired, *event.settled}),
@@ -125,12 +126,17 @@ class Watcher:
                     _log.warning("raymu: callback %s failed, and work went on: %s", name, one_line(error))
 
 
-def _cause(event: GenerationPublished) -> str:
-    """Return why a generation was published, as its file says it."""
-    if event.settled:
-        return "settle"
-    if event.repaired:
-        return "repair"
-    if event.rewound:
-        return "rewind"
-    return "train" if event.number == 1 else "rebuild"
+def causes_of(events: Iterable[Event]) -> dict[int, str]:
+    """Return why each generation was published, as its file says it. events: all of a run, in their order"""
+    causes: dict[int, str] = {}
+    occasion = "train"  # of a generation that is published for no request
+    for event in events:
+        match event:
+            case RunExtended():
+                occasion = "extend"
+            case DamageFound():
+                occasion = "rebuild"
+            case GenerationPublished():
+                by_requests = {"settle": event.settled, "repair": event.repaired, "rewind": event.rewound}
+                causes[event.number] = next((cause for cause, requests in by_requests.items() if requests), occasion)
+    return causes
