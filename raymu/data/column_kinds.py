@@ -132,8 +132,12 @@ def read_column(source: str, name: str, column: pa.ChunkedArray, kind: ColumnKin
             return _lists(values, kind.width)
         return _READERS[kind.name](values)[:, None]
     except (ValueError, pa.ArrowException) as error:
+        # Arrow's own text has a value of the table in it.
+        reason = "some values are not" if isinstance(error, pa.ArrowException) else one_line(error)
         raise DataInvalid(
-            source, f"column {one_line(name)}, which the run knows as a {kind}: {one_line(error)}; mend it"
+            source,
+            f"column {one_line(name)} is a {kind}, by the training file or by task.columns: {reason}; mend the values, or "
+            "train with another kind in task.columns",
         ) from error
 
 

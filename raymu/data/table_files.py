@@ -45,7 +45,10 @@ class TableFile:
                 return read_format(file, kind)
         if self.path.lower().endswith(ENDINGS):
             raise ValueError("its content is neither Parquet, Arrow nor Feather")
-        raise DataInvalid(self.source, "is of no known format; give a .parquet, .arrow or .feather file")
+        raise DataInvalid(
+            self.source,
+            "is of no known format; give a .parquet, .arrow or .feather file, as `raymu import` makes of a CSV",
+        )
 
     def partition(self) -> Mapping[str, str | None]:
         """Return the columns that the folders of the path give a value to, as Hive does: owner=anna/part.parquet."""

@@ -40,6 +40,13 @@ class Accuracy:
     """Whether the run measures its accuracy itself."""
     has_voters: bool
     """Whether a constituent votes, so that the accuracy could be measured."""
+    is_share: bool = True
+    """Whether it is the share of correct predictions, and not the explained share of the variance of numbers."""
+
+    @property
+    def name(self) -> str:
+        """The name of the score."""
+        return "Accuracy" if self.is_share else "R2"
 
     @property
     def latest(self) -> GenerationAccuracy | None:
@@ -54,6 +61,7 @@ def accuracy_of(
     *,
     is_tracked: bool,
     now: datetime,
+    is_share: bool = True,
 ) -> Accuracy:
     """Collect all accuracies.
 
@@ -63,6 +71,7 @@ def accuracy_of(
         measured: The accuracy that was measured for the page.
         is_tracked: Whether the run measures its accuracy itself.
         now: When the page is written.
+        is_share: Whether the score is the share of correct predictions, and not R2 of numbers.
     """
     published = [event for event in events if isinstance(event, GenerationPublished)]
     measurements: list[GenerationAccuracy] = []
@@ -81,6 +90,7 @@ def accuracy_of(
         chart=line_chart(list(map(_mark, measurements)), min_height=_MIN_HEIGHT) if has_chart else None,
         is_tracked=is_tracked,
         has_voters=measured is None or measured.evaluation is not None,
+        is_share=is_share,
     )
 
 

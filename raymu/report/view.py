@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from raymu.config import Config
+from raymu.config import Config, TargetName
 from raymu.core.deadlines import Deadline
 from raymu.core.events import DamageFound, Event, ShardFailed
 from raymu.core.receipt import RequestStage
@@ -129,7 +129,14 @@ def view_of(record: RunRecord) -> ReportView:
         missed=tuple(request for request in requests.values() if request.deadline_status is DeadlineStatus.MISSED),
         incidents=tuple(incident for event in record.events if (incident := _incident(event))),
         forecasts=forecasts_of(record.events),
-        accuracy=accuracy_of(record.evaluations, record.events, record.measured, is_tracked=is_tracked, now=now),
+        accuracy=accuracy_of(
+            record.evaluations,
+            record.events,
+            record.measured,
+            is_tracked=is_tracked,
+            now=now,
+            is_share=config.task.target is not TargetName.REGRESSION,
+        ),
         verification=record.verification,
         audit_summary=audit_summary(record.audit),
         audit=shown_audit(record.audit),

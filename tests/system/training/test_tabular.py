@@ -96,7 +96,7 @@ def test_a_table_in_memory_trains_as_its_file_does(tmp_path: Path) -> None:
         assert of_frame.evaluate(frame) == of_file.evaluate_file(str(tmp_path / "all.parquet"))
         with pytest.raises(DataInvalid, match=r"the table: has no column outcome; evaluation needs labels"):
             of_frame.evaluate(frame.drop(columns=["outcome"]))
-        with pytest.raises(DataInvalid, match=r"the table: column age, which the run knows as a number"):
+        with pytest.raises(DataInvalid, match=r"the table: column age is a number"):
             of_frame.predict(frame.assign(age="old"))
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymu import AuditScope, open_run, train
+from raymu.cli import run_command
 from raymu.config import Config
 from raymu.core.records import Exactness
 from raymu.data.tables import read_features
@@ -136,3 +137,12 @@ def test_what_has_no_meaning_for_numbers_says_so(trained: dict[str, Path]) -> No
                 workers=1,
             )
         )
+
+
+def test_the_page_of_a_regression_has_no_accuracy(trained: dict[str, Path], tmp_path: Path) -> None:
+    data = str(trained["regression"].parent / "all.parquet")
+    page = tmp_path / "page.html"
+    command = ["report", str(trained["regression"]), "--out", str(page), "--test-data", data]
+    assert run_command(command)[0] == 0
+    assert "R2 over generations" in page.read_text()
+    assert "Accuracy" not in page.read_text()
