@@ -13,6 +13,7 @@ from raymu.training.own_process import has_other_threads
         ("raymu.store.presence", False),
         ("rich.live", False),
         ("tqdm._monitor", False),
+        ("tensorboard.summary.writer.event_file_writer", False),
         ("raymu.api", True),
         ("service", True),
     ],
