@@ -116,7 +116,7 @@ def test_a_choice_is_scored_like_one_of_a_local_run(
             workers=1,
         )
         choice = Choice(
-            strategy=Strategy.HS, boundary=0.5, contributions=Contributions.GRADIENT, fine_tune_slices=1, window_s=0.0
+            strategy=Strategy.DPUS, boundary=0.5, contributions=Contributions.GRADIENT, fine_tune_slices=1, window_s=0.0
         )
         hashes.append(TuningObjective(plan).evaluate(choice).weights_sha256)
     assert hashes[0] == hashes[1]
