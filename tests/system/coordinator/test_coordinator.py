@@ -228,10 +228,10 @@ def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(trai
 def test_changed_settings_do_not_rewind_an_earlier_request(trained_run: TrainedRunFactory) -> None:
     run = trained_run(unlearning={"on_accept": "keep"})
     ids = run.ids(shard=0)
-    before = run.revoke(ids[:2])
+    before = run.revoke(ids[:2], strategy="sisa")
     asyncio.run(run.coordinator.configure(replace(run.config.unlearning, on_accept=OnAccept.REWIND)))
     reopened = run.open()
-    after = revoke(reopened, ids[2:4])
+    after = revoke(reopened, ids[2:4], strategy="sisa")
     assert (before.rewound_at, after.generation_rewound) == (None, 3)
     assert reopened.receipt(before.request_id) == before
 

@@ -78,7 +78,7 @@ def test_the_example_revokes_an_owner_settles_and_verifies(tmp_path: Path) -> No
         assert run.manifest.class_names == ("left", "stayed", "upgraded")
         assert run.manifest.columns == ("age", "income", "city", "plan", "paperless", "since")
         assert any(line.startswith("columns: numbers age, income;") for line in run.manifest.conversions)
-        assert run.revoke(owner="customer-7").exactness is Exactness.EXACT
+        assert run.revoke(owner="customer-7", strategy="sisa").exactness is Exactness.EXACT
         run.settle()
         assert run.verify(replay=[0]).verdict == "pass"
         assert run.evaluate(table).accuracy > 0.6
@@ -141,5 +141,5 @@ def test_a_model_may_take_numbers_and_places_of_categories(tmp_path: Path) -> No
             "numbers": "float32",
             "categories": "int64",
         }
-        assert run.revoke(owner="customer-7").exactness is Exactness.EXACT
+        assert run.revoke(owner="customer-7", strategy="sisa").exactness is Exactness.EXACT
         assert run.verify(replay=[0]).verdict == "pass"
