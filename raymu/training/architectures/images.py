@@ -28,7 +28,7 @@ class ShapedImages(nn.Module):
         Args:
             model: It takes (samples, channels, height, width).
             image: Channels, height and width of the inputs, which may be flat.
-            repeats: How often the channels are repeated, for a model of colour images that is arguments grey ones.
+            repeats: How often the channels are repeated, for a model of colour images that is called with grey ones.
         """
         super().__init__()
         self.model = model
