@@ -1,0 +1,44 @@
+"""Ingest writes the same bytes whatever the number of files, row groups and batches that the rows come in."""
+
+from pathlib import Path
+
+import pytest
+
+from raymu.service.ingest import prepare_run
+from raymu.store.run import RunStore
+from tests.support.ingest_tables import CASES, config_of, run_digest, write_case
+
+GOLDEN: dict[str, str] = {
+    "integers": "bdac03b1f895f2e3",
+    "policy owner": "3db0ad44207e25dc",
+    "policy risk": "db382dc984c3c656",
+    "tabular": "a31e54f1dfc60a38",
+    "several labels": "0a468a729fdbbd3c",
+    "marks": "514973006cbf2182",
+    "regression": "fa053eef617f3812",
+    "labels of text": "ec63ff6c71a348fe",
+    "labels of booleans": "a35a744f8d4ce692",
+    "folders": "65b0ef20c11c5239",
+    "integers beyond 64 bits": "2b19db8ed3600dad",
+    "decimals": "e1b176781fb33c56",
+    "decimals beyond 64 bits": "c3544a0e2155a5b6",
+    "floats": "6b75c1acb650d8e7",
+    "bytes that spell text": "917d7dc305eee909",
+    "16 bytes": "f973b14ae357fd83",
+    "times": "430891ed443749ae",
+    "long texts": "516c018ad11a087c",
+    "columns of numbers": "1b651dbd3c9cea8a",
+    "float64": "9eb226661e155097",
+    "bytes as features": "e457fc5606ac3749",
+    "pictures": "f0625b00878d509d",
+    "excluded": "358711028665e6c0",
+}
+"""Case -> the digest of its run, as version 0.2 made it of the whole table."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_is_what_it_always_was(tmp_path: Path, name: str) -> None:
+    case, location = CASES[name], str(tmp_path / "run")
+    data = write_case(case, tmp_path / "data")
+    prepare_run(config_of(case, data), location, **case.options).write()
+    assert run_digest(location, data=data) == GOLDEN[name]
