@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import PartitionConfig
+from raymu.core.keyed_blake2b import KEY_BYTES, Messages, decimal_messages, keyed_hashes
 from raymu.core.records import SampleId
 
 Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 
+INTEGER, TEXT = b"i", b"s"
+"""What is hashed before an integer, and before text."""
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 
@@ -46,35 +49,56 @@ def homes(
             f"id/{sample}" if owner is None else f"owner/{owner}" for sample, owner in zip(ids, owners, strict=True)
         ]
         return place_uniform(identity_hashes(owner_keys, seed=seed, purpose="place"), shards=shards, slices=slices)
-    hashes = identity_hashes(ids, seed=seed, purpose="place")
+    return homes_of_hashes(identity_hashes(ids, seed=seed, purpose="place"), partition, risks=risks)
+
+
+def homes_of_hashes(
+    hashes: Hashes, partition: PartitionConfig, *, risks: npt.NDArray[np.float64] | None = None
+) -> tuple[Indices, Indices]:
+    """Choose the home of every sample by the hash of what it is placed by: its id, or its owner for the policy `owner`.
+
+    Args:
+        hashes: (samples,) uint64, for the purpose "place".
+        partition: The settings of the run.
+        risks: (samples,) revocation probabilities within [0, 1], for the policy `risk`.
+
+    Returns:
+        Shards and slices, (samples,) int64.
+    """
+    shards, slices = partition.shards, partition.slices
     if partition.policy == "risk":
         assert risks is not None
         return place_by_risk(hashes, risks, shards=shards, bands=partition.risk_bands or equal_bands(slices))
     return place_uniform(hashes, shards=shards, slices=slices)
 
 
-def identity_hashes(identities: Iterable[SampleId], *, seed: int, purpose: str) -> Hashes:
+def identity_hashes(identities: Iterable[SampleId] | npt.NDArray[np.int64], *, seed: int, purpose: str) -> Hashes:
     """Hash ids or owners with a key (BLAKE2b, RFC 7693). The integer 7 and the text "7" have different hashes.
 
     The key derives from the seed and is not secret. `raymu/service/pseudonyms.py` has the hashes that hide an id.
 
     Args:
-        identities: Ids or owners.
+        identities: Ids or owners. An array of integers is the quickest; `raymu/data/id_hashes.py` has text of Arrow's.
         seed: The run's seed, which the key is derived from.
         purpose: Name of the use, such as "place", which the key is derived from too.
 
     Returns:
         (identities,) uint64.
     """
-    key = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=32).digest()
-    digests = b"".join(
-        hashlib.blake2b(_canonical(identity), key=key, digest_size=8).digest() for identity in identities
-    )
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+    if isinstance(identities, np.ndarray) and identities.dtype.kind == "i":
+        messages = decimal_messages(identities.astype(np.int64, copy=False), prefix=INTEGER)
+    else:
+        messages = Messages.of([_canonical(identity) for identity in identities])
+    return keyed_hashes(messages, key=hash_key(seed=seed, purpose=purpose))
+
+
+def hash_key(*, seed: int, purpose: str) -> bytes:
+    """Return the key of the hashes of ids, which the seed and the name of the use decide."""
+    return hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=KEY_BYTES).digest()
 
 
 def _canonical(identity: SampleId) -> bytes:
-    return b"s" + identity.encode() if isinstance(identity, str) else b"i%d" % identity
+    return TEXT + identity.encode() if isinstance(identity, str) else INTEGER + b"%d" % identity
 
 
 def bucket(hashes: Hashes, parts: int) -> Indices:

@@ -1,6 +1,7 @@
 """Tables of many kinds, each with the settings that make a run of it, and a digest of the run's own tables."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -178,7 +179,7 @@ def write_case(case: IngestCase, folder: Path, *, pieces: int = 1, row_group: in
 def _write(table: pa.Table, folder: Path, pieces: int, row_group: int | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     bounds = np.linspace(0, len(table), pieces + 1).astype(int)
-    for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds.tolist())):
         pq.write_table(
             table.slice(start, stop - start), folder / f"part-{number:03d}.parquet", row_group_size=row_group
         )

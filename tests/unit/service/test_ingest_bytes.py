@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from raymu.service.ingest import prepare_run
-from raymu.store.run import RunStore
 from tests.support.ingest_tables import CASES, config_of, run_digest, write_case
 
 GOLDEN: dict[str, str] = {
