@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import safetensors.torch
 import torch
@@ -12,6 +13,36 @@ from raymu.errors import FileCorrupt
 
 Tensors: TypeAlias = Mapping[str, torch.Tensor]
 """Name -> tensor."""
+Made = TypeVar("Made")
+
+
+class Later(Generic[Made]):
+    """A value that is made when it is first asked for, in the thread that asks. To another process it goes as it is made."""
+
+    def __init__(self, make: Callable[[], Made]) -> None:
+        """Remember how to make the value. make: called once, and dropped then with all that it refers to"""
+        self._lock = threading.Lock()
+        self._make: Callable[[], Made] | None = make
+        self._made: Made | None = None
+
+    def get(self) -> Made:
+        """Return the value."""
+        with self._lock:
+            if self._make is not None:
+                self._made, self._make = self._make(), None
+        return self._made  # type: ignore[return-value]  # it is made, and may be None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (self.get(),)
+
+
+def _made(value: Made) -> Later[Made]:
+    return Later(lambda: value)
+
+
+def copied(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Copy tensors to the CPU, so that training can go on while the copies are written."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def serialize(tensors: Tensors, metadata: Mapping[str, Any]) -> bytes:
@@ -21,8 +52,15 @@ def serialize(tensors: Tensors, metadata: Mapping[str, Any]) -> bytes:
         tensors: By name.
         metadata: JSON values. They become one entry, so that equal content gives equal bytes.
     """
-    # Cloned: safetensors refuses tensors that share memory, as tied weights do.
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    own: dict[str, torch.Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        storage = plain.untyped_storage().data_ptr()
+        own[name] = (
+            plain.clone() if storage in storages else plain
+        )  # safetensors refuses shared memory, as of tied weights
+        storages.add(storage)
     return safetensors.torch.save(own, metadata={"raymu": json.dumps(metadata, sort_keys=True)})
 
 

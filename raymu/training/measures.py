@@ -13,6 +13,9 @@ from raymu.training.encoder import PreparedSamples
 from raymu.training.held_out import HeldOut
 from raymu.training.losses import Loss, Reduction
 
+_PACKED = 1024
+"""Losses of batches that are kept one by one, until they become one tensor."""
+
 
 def validate(classifier: Classifier, held_out: HeldOut, prepared: PreparedSamples) -> Validation:
     """Measure a classifier on held-out samples, in evaluation mode.
@@ -37,17 +40,35 @@ class LossMeter:
     """A loss that also adds up its values, without changing them. It waits for no device before it is read."""
 
     def __init__(self, loss: Loss, device: torch.device) -> None:
-        self.loss = loss
-        self.total = torch.zeros(2, dtype=torch.float64, device=device)
-        """(2,) float64: the sum of the losses of all samples, and their number."""
+        self.loss, self._device = loss, device
+        self._means: list[Tensor] = []
+        self._samples: list[int] = []
+        self._packed: list[Tensor] = []
 
     def __call__(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         value = self.loss(outputs, targets, reduction)
         samples = len(targets)
         if samples:
-            mean = value.detach() if reduction == "mean" else value.detach().sum() / samples
-            self.total += torch.stack([mean.double() * samples, mean.new_full((), samples, dtype=torch.float64)])
+            self._means.append(value.detach() if reduction == "mean" else value.detach().sum() / samples)
+            self._samples.append(samples)
+            if len(self._means) == _PACKED:
+                self._pack()
         return value
+
+    @property
+    def total(self) -> Tensor:
+        """(2,) float64: the sum of the losses of all samples, and their number."""
+        self._pack()
+        total = 0.0
+        for mean, samples in zip(torch.cat(self._packed).tolist() if self._packed else (), self._samples, strict=True):
+            total += mean * samples
+        return torch.tensor([total, sum(self._samples)], dtype=torch.float64, device=self._device)
+
+    def _pack(self) -> None:
+        """Put losses into one tensor: each of its own would take many times its four bytes."""
+        if self._means:
+            self._packed.append(torch.stack(self._means).double())
+            self._means = []
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from raymu.text import one_line
 from raymu.training.stages import StageResult, StageTask, train_stages
 
 _HARMLESS = (
+    "raymu.service.shard.write_behind",
     "raymu.store.presence",
     "raymu.training.loading",
     "rich.",
@@ -61,16 +62,17 @@ class UndisturbedTraining:
         Raises TrainingFailed also if the process of its own ends.
         """
         here: Iterator[StageResult] | None = None
-        while task.first < task.end:
-            if has_other_threads():
-                yield from self._train_apart(task)
+        last: StageResult | None = None
+        for _stage in range(task.first, task.end):
+            result = None
+            if not has_other_threads():
+                here = here or train_stages(task)
+                result = next(here)
+            if result is None or has_other_threads():  # it began while the stage was trained
+                yield from self._train_apart(task.after(last) if last else task)
                 return
-            here = here or train_stages(task)
-            result = next(here)
-            if has_other_threads():  # it began while the stage was trained
-                continue
-            task = task.after(result)
             yield result
+            last = result
 
     def close(self) -> None:
         """End the process, if there is one."""

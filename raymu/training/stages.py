@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import torch
+
 from raymu.config import Device
 from raymu.config.unlearning import Contributions
 from raymu.core.stage_measures import StageMeasures
 from raymu.training.batches import ShardSamples
-from raymu.training.contributions import stage_recorder
+from raymu.training.checkpoint_format import Later
+from raymu.training.contributions import UpdateRecorder, stage_recorder
 from raymu.training.determinism import choose_device, deterministic
 from raymu.training.ranks import Ranks, SimulatedRanks
 from raymu.training.spec import TrainingSpec
@@ -44,13 +47,12 @@ class StageTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StageResult:
-    """One trained stage."""
+    """One trained stage. Its files are serialised by whoever asks for them first, which may be another thread."""
 
     stage: int
-    checkpoint: bytes
-    weights_sha256: str
-    """Hex, over what predictions are made from."""
-    updates: bytes | None
+    state: Later[tuple[bytes, str]]
+    """The checkpoint, and the hash of what predictions are made from."""
+    recorded: Later[bytes] | None
     """Recorded updates."""
     passes: int
     """Sample passes."""
@@ -62,6 +64,21 @@ class StageResult:
     """Other determinism classes of the stages before, as JSON."""
     measures: StageMeasures | None = None
     """What was measured in the stage; None if the shard has no samples in it."""
+
+    @property
+    def checkpoint(self) -> bytes:
+        """The file of the checkpoint."""
+        return self.state.get()[0]
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hex, over what predictions are made from."""
+        return self.state.get()[1]
+
+    @property
+    def updates(self) -> bytes | None:
+        """The file of the recorded updates."""
+        return None if self.recorded is None else self.recorded.get()
 
 
 StageTrainer: TypeAlias = Callable[[StageTask], Iterator[StageResult]]
@@ -94,24 +111,40 @@ def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageR
         if task.checkpoint is not None:
             trainer.load(task.checkpoint, source=f"the checkpoint of stage {task.first - 1}")
     for stage in range(task.first, task.end):
-        started = time.perf_counter()
-        with deterministic(
-            device, task.threads, spec.workers, spec.training
-        ):  # not beyond a stage: other code of the process runs then
-            recorder = None
-            if 0 in ranks.local_ranks:
-                model, groups = trainer.classifier.model, spec.groups_per_slice
-                recorder = stage_recorder(task.contributions, model, stage=stage, groups_per_slice=groups)
-            passes = trainer.train_stage(task.samples, stage, recorder)
-            checkpoint, weights = trainer.dump(stage=stage, determinism=determinism)
-        yield StageResult(
-            stage=stage,
-            checkpoint=checkpoint,
-            weights_sha256=weights,
-            updates=recorder.log().dump() if recorder else None,
-            passes=passes,
-            seconds=time.perf_counter() - started,
-            determinism=determinism,
-            earlier_classes=trainer.earlier_classes(determinism),
-            measures=trainer.measures,
+        yield _train_stage(
+            trainer, task, stage, device=device, determinism=determinism, is_recorder=0 in ranks.local_ranks
         )
+
+
+def _train_stage(
+    trainer: ShardTrainer, task: StageTask, stage: int, *, device: torch.device, determinism: str, is_recorder: bool
+) -> StageResult:
+    """Train one stage. Nothing of its result is kept: it is large, and may be dropped as soon as it is written."""
+    started, spec = time.perf_counter(), task.spec
+    # Not beyond a stage: other code of the process runs then.
+    with deterministic(device, task.threads, spec.workers, spec.training):
+        recorder = None
+        if is_recorder:
+            model, groups = trainer.classifier.model, spec.groups_per_slice
+            recorder = stage_recorder(task.contributions, model, stage=stage, groups_per_slice=groups)
+        passes = trainer.train_stage(task.samples, stage, recorder)
+        state = trainer.snapshot(stage=stage, determinism=determinism)
+        recorded = None if recorder is None else _recorded(recorder, device)
+    return StageResult(
+        stage=stage,
+        state=state,
+        recorded=recorded,
+        passes=passes,
+        seconds=time.perf_counter() - started,
+        determinism=determinism,
+        earlier_classes=trainer.earlier_classes(determinism),
+        measures=trainer.measures,
+    )
+
+
+def _recorded(recorder: UpdateRecorder, device: torch.device) -> Later[bytes]:
+    """Return the file of recorded updates. Those on another device are brought here first, to make room there."""
+    if device.type == "cpu":
+        return Later(lambda: recorder.log().dump())
+    log = recorder.log()
+    return Later(lambda: log.dump())

@@ -2,9 +2,10 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,15 @@ from raymu.training.batches import (
     sample_draws,
     shuffled_batches,
 )
-from raymu.training.checkpoint_format import deserialize, read_metadata, serialize, strip_prefix, weights_sha256
+from raymu.training.checkpoint_format import (
+    Later,
+    copied,
+    deserialize,
+    read_metadata,
+    serialize,
+    strip_prefix,
+    weights_sha256,
+)
 from raymu.training.classifier import Classifier, weights_seed
 from raymu.training.contributions import UpdateRecorder, recording
 from raymu.training.data_parallel_gradients import accumulate_gradient, data_parallel_gradients
@@ -114,6 +123,13 @@ class ShardTrainer:
         Raises:
             TrainingFailed: A weight is infinite or NaN.
         """
+        return self.snapshot(stage=stage, determinism=determinism).get()
+
+    def snapshot(self, *, stage: int, determinism: str) -> Later[tuple[bytes, str]]:
+        """Copy the state after a stage, for a checkpoint that another thread serialises while training goes on.
+
+        Args and errors are those of `dump`, and so is the result.
+        """
         predictive = self.classifier.tensors()
         if not all(weight.isfinite().all() for weight in self.classifier.model.parameters()):
             problem = "its weights became infinite or NaN; lower training.learning_rate, or normalise the features"
@@ -121,7 +137,8 @@ class ShardTrainer:
         metadata: dict[str, Any] = {"shard": self._shard, "stage": stage, "determinism": determinism}
         if earlier := self.earlier_classes(determinism):
             metadata["earlier_classes"] = earlier
-        return serialize(predictive | self._optimizer_tensors(), metadata), weights_sha256(predictive)
+        state, names = copied(predictive | self._optimizer_tensors()), predictive.keys()
+        return Later(lambda: (serialize(state, metadata), weights_sha256({name: state[name] for name in names})))
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint has, by name. They are not copied."""
@@ -331,19 +348,35 @@ class ShardTrainer:
         Raises:
             RankLost: Another rank does not answer.
         """
-        model = self.classifier.model.train()
+        self.classifier.model.train()
         if self._ranks.count > 1:
             self._train_epoch_by_ranks(samples, targets, batches, rates=rates, seed=seed, draws=draws)
             return
         parts = self._spec.training.accumulate
         least = self._min_samples if parts > 1 else 1
         seed_everything(seed, self._generators)
+        clear_gradients = self._clear_gradients()
         with closing(batches.split(samples, targets, draws)) as whole_batches:
             for (batch, truth), rate in zip(whole_batches, rates, strict=True):
-                # Also of parameters that the optimizer leaves out: clipping reads them.
-                model.zero_grad(set_to_none=True)
+                clear_gradients()
                 accumulate_gradient(self.classifier, batch, truth, parts=parts, min_samples=least)
                 self._step(rate)
+
+    def _clear_gradients(self) -> Callable[[], None]:
+        """Return what clears all gradients before a step, also those that the optimizer leaves out: clipping reads them.
+
+        The parameters of raymu's own models stay the same, and need not be looked for at each step.
+        """
+        model = self.classifier.model
+        if self._spec.model.factory is not None:
+            return partial(model.zero_grad, set_to_none=True)
+        parameters = list(model.parameters())
+
+        def clear() -> None:
+            for parameter in parameters:
+                parameter.grad = None
+
+        return clear
 
     def _train_epoch_by_ranks(
         self,

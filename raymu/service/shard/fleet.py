@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -67,10 +68,11 @@ class LocalFleet:
         self._worker = ShardWorker(store, self._training)
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
-        for report in self._worker.run(work):
-            if not isinstance(report, StageProgress):
-                return report
-            progress(report)
+        with closing(self._worker.run(work)) as reports:
+            for report in reports:
+                if not isinstance(report, StageProgress):
+                    return report
+                progress(report)
         raise AssertionError("a worker ends with its report")
 
     async def warm_up(self) -> None:

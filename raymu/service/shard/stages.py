@@ -1,8 +1,10 @@
-"""Training of stages with their files: each is written before the next begins, and a retry resumes after the last."""
+"""Training of stages with their files: each is written while the next is trained, and a retry resumes after the last."""
 
 import time
 from collections.abc import Collection, Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from raymu.core.commands import TRAIN_PREFIX, RepairReport, RepairShard, ShardCommand, TrainShard
 from raymu.core.partition import descent_digest
@@ -10,6 +12,7 @@ from raymu.core.records import CheckpointRef, Cost, FileRef, Remedy
 from raymu.errors import FileCorrupt, FileUnreadable
 from raymu.service.shard.files import StateCache
 from raymu.service.shard.messages import StageProgress, TrainReport, WorkReport
+from raymu.service.shard.write_behind import WriteBehind
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
 from raymu.training.spec import TrainingSpec
@@ -123,11 +126,12 @@ def _is_usable(store: RunStore, trained: StageResults, samples: ShardSamples, st
 
 
 class StageWriter:
-    """Trains stages, and writes the checkpoint of each before the next one begins."""
+    """Trains stages, and writes the checkpoint of each while the next one is trained."""
 
     def __init__(self, store: RunStore, files: StateCache, train_stages: StageTrainer) -> None:
         self._store, self._config = store, store.config
         self._files, self._train_stages = files, train_stages
+        self._behind = WriteBehind()
 
     def train(
         self, samples: ShardSamples, command: ShardCommand, spec: TrainingSpec, *, determinism: str
@@ -159,24 +163,34 @@ class StageWriter:
             device=self._config.device,
             threads=self._config.cluster.threads,
         )
-        for result in self._train_stages(task):
-            stage = self._write(result, samples, command.shard)
-            done = done.plus(stage)
-            if result.stage < stages[-1]:  # after the last stage the report follows
-                self._store.reports.write_partial(
-                    PartialReport(command_id=command.command_id, determinism=determinism, trained=done)
+        writer = _Writer(self._store, self._files, command, samples, determinism=determinism, done=done)
+        with self._behind as behind:
+            for result in self._train_stages(task):
+                started = time.perf_counter()
+                self._store.files.fence()  # a superseded worker reports no stages
+                behind.wait()
+                waited_s = time.perf_counter() - started
+                if result.stage == stages[-1]:
+                    writer.write(result, waited_s, is_last=True)  # the report follows
+                else:
+                    behind.begin(partial(writer.write, result, waited_s))
+                yield StageProgress(
+                    shard=command.shard,
+                    stage=result.stage,
+                    first=stages.start,
+                    stages=len(stages),
+                    remedy=Remedy.RETRAIN if isinstance(command, RepairShard) else None,
+                    passes=result.passes,
+                    seconds=result.seconds + time.perf_counter() - started,
+                    measures=result.measures,
                 )
-            yield StageProgress(
-                shard=command.shard,
-                stage=result.stage,
-                first=stages.start,
-                stages=len(stages),
-                remedy=Remedy.RETRAIN if isinstance(command, RepairShard) else None,
-                passes=stage.passes,
-                seconds=stage.seconds,
-                measures=result.measures,
-            )
-        return done
+                del result  # its tensors are dropped as soon as they are written
+        return writer.done
+
+    def settle(self) -> None:
+        """Wait for files of earlier work, which was abandoned while they were written. How that ended no longer matters."""
+        with suppress(Exception):
+            self._behind.wait()
 
     def discard(self, command: RepairShard) -> None:
         """Destroy stages of an earlier attempt, whose patch failed and was replaced by retraining."""
@@ -194,27 +208,61 @@ class StageWriter:
         assert checkpoint is not None, "checkpoints below the earliest touched slice are there"
         return self._files.read(checkpoint.file)
 
-    def _write(self, result: StageResult, samples: ShardSamples, shard: int) -> StageResults:
-        """Write the files of one stage."""
+
+class _Writer:
+    """Writes the files of stages, one after the other, and what an interrupted command has finished so far."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        files: StateCache,
+        command: ShardCommand,
+        samples: ShardSamples,
+        *,
+        determinism: str,
+        done: StageResults,
+    ) -> None:
+        self._store, self._files, self._command, self._samples = store, files, command, samples
+        self._determinism = determinism
+        self.done = done
+        """The stages whose files are written."""
+
+    def write(self, result: StageResult, waited_s: float, *, is_last: bool = False) -> None:
+        """Write the files of one stage.
+
+        Args:
+            result: The stage.
+            waited_s: Time that the work waited for files of earlier stages.
+            is_last: True if the report of the command follows. The work waits for the files then.
+        """
         started = time.perf_counter()
-        file = self._files.write(shard, f"stage-{result.stage}", result.checkpoint)
-        updates = self._files.write(shard, f"updates-{result.stage}", result.updates) if result.updates else None
+        shard, stage = self._command.shard, result.stage
+        file = self._files.write(shard, f"stage-{stage}", result.checkpoint)
+        updates = self._files.write(shard, f"updates-{stage}", result.updates) if result.updates else None
         checkpoint = CheckpointRef(
-            stage=result.stage,
+            stage=stage,
             file=file,
             weights_sha256=result.weights_sha256,
-            descent=descent_digest(samples.up_to(result.stage).hashes, key=self._store.keys.hash_key),
+            descent=descent_digest(self._samples.up_to(stage).hashes, key=self._store.keys.hash_key),
         )
-        cost = Cost(passes=result.passes, seconds=result.seconds + time.perf_counter() - started)
-        return StageResults(
-            checkpoints=(checkpoint,),
-            updates=(updates,),
-            passes=cost.passes,
-            seconds=cost.seconds,
-            costs=(cost,),
-            determinism=result.determinism,
-            earlier_classes=result.earlier_classes,
+        seconds = result.seconds + waited_s + (time.perf_counter() - started if is_last else 0.0)
+        cost = Cost(passes=result.passes, seconds=seconds)
+        self.done = self.done.plus(
+            StageResults(
+                checkpoints=(checkpoint,),
+                updates=(updates,),
+                passes=cost.passes,
+                seconds=cost.seconds,
+                costs=(cost,),
+                determinism=result.determinism,
+                earlier_classes=result.earlier_classes,
+            )
         )
+        if not is_last:
+            partial_report = PartialReport(
+                command_id=self._command.command_id, determinism=self._determinism, trained=self.done
+            )
+            self._store.reports.write_partial(partial_report)
 
 
 def _first_stage(command: ShardCommand) -> int:

@@ -98,7 +98,7 @@ class ShardWorker:
         """The kind of device that this process computes on, as in its determinism class."""
         return determinism_class(device_or_cpu(self._device_setting), self._config.cluster.threads).device
 
-    def run(self, work: Work) -> Iterator[StageProgress | WorkReport]:
+    def run(self, work: Work) -> Generator[StageProgress | WorkReport]:
         """Do a piece of work.
 
         Yields:
@@ -108,6 +108,7 @@ class ShardWorker:
             DeviceUnavailable: This machine lacks the configured device.
             CoordinatorSuperseded: A later coordinator has taken the run over.
         """
+        self._stages.settle()
         self._store.fencing.fence_writes(work.term)
         self._files.switch_to(work.shard)
         self._store.delete_partial_writes(work.shard)  # left behind by a worker that was lost

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -65,7 +66,7 @@ class Worker(ShardWorker):
             yield trained
 
     def stop_after(self, stages: int, work: Work) -> None:
-        with closing(self.run(work)) as steps:  # type: ignore[type-var]
+        with closing(self.run(work)) as steps:
             assert all(isinstance(next(steps), StageProgress) for _ in range(stages))
 
     def train(self, work: Work) -> TrainReport:
@@ -348,6 +349,8 @@ def test_a_superseded_worker_reports_no_stages(tmp_path: Path) -> None:
     prepare_run(config, str(location)).write()
     steps = Worker(location).run(training_of(location))
     next(steps)
+    while not interim_reports(location):  # it is written beside the training
+        time.sleep(0.01)
     [interim] = interim_reports(location)
     payload = interim.read_bytes()
     later = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))

@@ -1,7 +1,7 @@
 """A fleet whose workers advance stage by stage at a test's command, on several shards at once."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, Work, WorkReport
@@ -14,7 +14,7 @@ class RunningWork:
     """One piece of work, and its progress."""
 
     shard: int
-    steps: Iterator[StageProgress | WorkReport]
+    steps: Generator[StageProgress | WorkReport]
     progress: Progress
     reply: "asyncio.Future[WorkReport]"
 
@@ -68,6 +68,7 @@ class SteeredFleet:
 
     def lose_worker(self, shard: int) -> None:
         """Lose a worker, with everything in its memory."""
+        self._piece(shard).steps.close()  # what it was writing is written: the next worker has a process of its own
         self._workers[shard] = ShardWorker(self._store)
         self._piece(shard).reply.set_exception(ConnectionError("the worker is gone"))
 

@@ -20,6 +20,7 @@ from raymu.errors import PatchFailed
 from raymu.service.shard.files import StateCache
 from raymu.service.shard.shard_patcher import Patch
 from raymu.training.batches import ShardSamples
+from raymu.training.checkpoint_format import Later
 from raymu.training.ranks import Ranks
 from raymu.training.spec import TrainingSpec
 
@@ -68,6 +69,10 @@ class TracedTraining:
         trace = {"shard": self._shard, "stages": self._stages, "subtracted": self._subtracted}
         payload = json.dumps(trace).encode()
         return payload, hashlib.sha256(payload).hexdigest()
+
+    def snapshot(self, *, stage: int, determinism: str) -> Later[tuple[bytes, str]]:
+        content = self.dump(stage=stage, determinism=determinism)
+        return Later(lambda: content)
 
     def earlier_classes(self, _determinism: str) -> tuple[str, ...]:
         """No earlier class exists here."""
