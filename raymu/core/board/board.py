@@ -8,6 +8,7 @@ from raymu.config.unlearning import Boundary, OnAccept, Strategy
 from raymu.core.board.publication import Publication
 from raymu.core.board.serving import served_constituent
 from raymu.core.board.shard_work import ShardWork, repair_command
+from raymu.core.board.state import BoardState
 from raymu.core.commands import (
     CalibrationReference,
     Command,
@@ -85,6 +86,41 @@ class RevocationBoard:
             board.handle(event)
         return board
 
+    @classmethod
+    def restored(cls, state: BoardState, *, workers: int, tables: Sequence[FileRef] = ()) -> Self:
+        """Rebuild a board from a saved state. It goes on as the one that was saved.
+
+        Args:
+            state: The state.
+            workers: Number of shards that are repaired side by side.
+            tables: The samples of each shard to train, as in the constructor.
+        """
+        board = cls(state.shape, workers=workers, tables=tables, speeds=state.speeds)
+        board._shards = [replace(work, waiting=[*work.waiting]) for work in state.shards]
+        board._requests = {request.request_id: request for request in state.requests}
+        board._unrepaired = {
+            request_id: set(state.unrepaired[request_id])
+            for request_id in board._requests  # in the order of acceptance
+            if request_id in state.unrepaired
+        }
+        board._patched = set(state.patched)
+        board._publication = Publication.restored(state.publication, board.lineages)
+        board._extensions = [*state.extensions]
+        return board
+
+    def state(self) -> BoardState:
+        """Return everything that the board knows, as a record to save."""
+        return BoardState(
+            shape=self._shape,
+            shards=tuple(replace(work, waiting=[*work.waiting]) for work in self._shards),
+            requests=tuple(self._requests.values()),
+            unrepaired={request_id: tuple(sorted(shards)) for request_id, shards in self._unrepaired.items()},
+            patched=tuple(sorted(self._patched)),
+            publication=self._publication.state(self.lineages),
+            extensions=self.extensions,
+            speeds=self.speeds,
+        )
+
     def handle(self, event: Event) -> list[Command]:
         """Apply an event and return the commands that follow.
 
@@ -131,6 +167,7 @@ class RevocationBoard:
                 self._publication.record_purged(request_ids)
                 for request_id in request_ids:
                     self._requests.pop(request_id, None)
+                self._patched.difference_update(request_ids)  # every shard is repaired for them
                 return []
             case GenerationEvaluated():
                 return []
@@ -222,6 +259,11 @@ class RevocationBoard:
     def open_requests(self) -> tuple[str, ...]:
         """Requests that are accepted but not repaired on every shard."""
         return tuple(self._unrepaired)
+
+    @property
+    def unpurged(self) -> dict[str, RevocationRequest]:
+        """The accepted requests that are not purged, by their ids."""
+        return dict(self._requests)
 
     @property
     def owed(self) -> dict[str, frozenset[int]]:

@@ -1,7 +1,10 @@
 """The next generation: its content, and the files that can be destroyed once it is published."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Self
 
+from raymu.core.board.state import PublicationState, sorted_files
 from raymu.core.commands import PublishGeneration, Purge, RepairReport, RepairShard
 from raymu.core.events import GenerationPublished
 from raymu.core.records import Constituent, FileRef, ShardLineage
@@ -32,6 +35,57 @@ class Publication:
         """Whether slices were added, and not every stage of them is trained and published yet."""
         self.unpublished = 0
         """Number of repairs since the last generation."""
+
+    @classmethod
+    def restored(cls, state: PublicationState, lineages: Sequence[ShardLineage]) -> Self:
+        """Go on from a saved state.
+
+        Args:
+            state: The state.
+            lineages: The lineages of all shards at that time.
+        """
+        publication = cls()
+        publication._to_publish = {
+            "rewound": [*state.rewound],
+            "repaired": [*state.repaired],
+            "settled": [*state.settled],
+        }
+        publication._to_purge = [*state.to_purge]
+        publication._kept, publication._superseded = {*state.kept}, {*state.superseded}
+        publication._doomed = {*state.doomed}
+        publication._has_predecessor, publication._has_repair = state.has_predecessor, state.has_repair
+        publication._ordered = state.ordered
+        if state.published:
+            earlier = {lineage.shard: lineage for lineage in state.published.lineages}
+            whole = tuple(earlier.get(lineage.shard, lineage) for lineage in lineages)
+            publication.published_command = replace(state.published, lineages=whole)
+        publication.is_stale, publication.unpublished = state.is_stale, state.unpublished
+        publication.is_rebuilding, publication.is_extending = state.is_rebuilding, state.is_extending
+        return publication
+
+    def state(self, lineages: Sequence[ShardLineage]) -> PublicationState:
+        """Return the state to save. lineages: those of all shards now"""
+        published = self.published_command
+        if published:
+            earlier = zip(published.lineages, lineages, strict=True)
+            published = replace(published, lineages=tuple(before for before, now in earlier if before != now))
+        return PublicationState(
+            rewound=tuple(self._to_publish["rewound"]),
+            repaired=tuple(self._to_publish["repaired"]),
+            settled=tuple(self._to_publish["settled"]),
+            to_purge=tuple(self._to_purge),
+            kept=sorted_files(self._kept),
+            superseded=sorted_files(self._superseded),
+            doomed=sorted_files(self._doomed),
+            has_predecessor=self._has_predecessor,
+            has_repair=self._has_repair,
+            is_stale=self.is_stale,
+            is_rebuilding=self.is_rebuilding,
+            is_extending=self.is_extending,
+            unpublished=self.unpublished,
+            ordered=self._ordered if self.is_stale else None,
+            published=published,
+        )
 
     @property
     def is_clear(self) -> bool:

@@ -18,12 +18,16 @@ from hypothesis.stateful import (
 from raymu.config import OhsConfig, UnlearningConfig
 from raymu.config.unlearning import OhsRemedy, OnAccept, Strategy
 from raymu.core.board import publication
+from raymu.core.board.board import RevocationBoard
 from raymu.core.board.serving import served_constituent
+from raymu.core.board.state import BoardState
 from raymu.core.commands import RepairShard
 from raymu.core.events import GenerationPublished, WorkResumed
 from raymu.core.records import Exactness, Remedy
+from raymu.core.run_shape import RunShape
+from raymu.store.codec import from_json, to_json
 from tests.unit.core.checked_run import CheckedRun, CoordinatorLost
-from tests.unit.core.examples import NOW, SLICES
+from tests.unit.core.examples import EPOCHS, NOW, SLICES
 
 SHARDS = 3
 shards = st.integers(0, SHARDS - 1)
@@ -90,6 +94,17 @@ class BoardMachine(RuleBasedStateMachine):
             assert replayed.open_requests == board.open_requests
             assert replayed.pending_commands() == board.pending_commands()
             assert (replayed.is_idle, replayed.idle_with_work) == (board.is_idle, board.idle_with_work)
+
+    @invariant()
+    def a_saved_board_goes_on_as_a_replay_of_all_events(self) -> None:
+        whole, shape = self.run.replayed().state(), RunShape(unlearning=self.run.config, epochs=EPOCHS)
+        for saved in {len(self.run.events), len(self.run.events) // 2 + 1, max(2, len(self.run.events) - 3)}:
+            before = RevocationBoard.replayed(self.run.events[:saved], shape, workers=2)
+            board = RevocationBoard.restored(from_json(BoardState, to_json(before.state()), source="it"), workers=2)
+            for event in self.run.events[saved:]:
+                board.handle(event)
+            assert board.state() == whole
+            assert board.pending_commands() == self.run.replayed().pending_commands()
 
     @invariant()
     def another_fleet_takes_up_the_same_commands(self) -> None:
