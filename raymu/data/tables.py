@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raymu.config import DataConfig, TargetName
+from raymu.config import DataConfig
 from raymu.config.data import ALL_COLUMNS
-from raymu.config.tabular import TabularSettings
 from raymu.core.arrays import Features, Floats, Targets
 from raymu.core.partition import Indices
 from raymu.core.uri import redacted
@@ -22,6 +21,7 @@ from raymu.data.columns import Column, as_features
 from raymu.data.frames import TableData, source_of
 from raymu.data.pandas_index import is_unnamed
 from raymu.data.rows import Columns, Rows, as_array, joined_rows
+from raymu.data.sample_form import ARRAY, SampleForm
 from raymu.data.table_union import TableUnion, read_union
 from raymu.data.targets import read_targets
 from raymu.errors import DataInvalid
@@ -29,24 +29,6 @@ from raymu.errors import DataInvalid
 _SHAPE = b"raymu.shape"
 _COLUMN = "feature."
 """Prefix of the columns of a run's own table that have the samples' features, if they are kept as columns."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SampleForm:
-    """The form in which samples are read from a table."""
-
-    columns: tuple[str, ...] | None = None
-    """The columns that are kept as they are; None makes one array of those that `data.features` names."""
-    target: TargetName = TargetName.CLASSES
-    """What `data.label` says of a sample."""
-    tabular: TabularSettings | None = None
-    """Settings of the task `tabular`; None for others."""
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    """Kinds of the columns, with the task `tabular`. A training table tells them."""
-
-
-ARRAY = SampleForm()
-"""One array of numbers a sample, and one class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

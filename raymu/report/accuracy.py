@@ -1,15 +1,20 @@
 """Accuracy on the page: of every generation in the journal, and as measured for the page."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished
 from raymu.report.charts import Chart, Mark, line_chart
 from raymu.report.formatting import share
 from raymu.report.load import Measurement
-from raymu.service.prediction import Evaluation
 from raymu.text import plural
+
+if TYPE_CHECKING:
+    from raymu.service.prediction import Evaluation
 
 _MIN_HEIGHT = 0.02
 """Smallest height of the plot's vertical axis, as an accuracy."""

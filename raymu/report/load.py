@@ -1,11 +1,13 @@
 """Read everything that the page shows of a run, at one time. Nothing is written."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymu.core.events import Event, GenerationEvaluated
 from raymu.core.receipt import Receipt
@@ -15,15 +17,17 @@ from raymu.core.verdict import Check
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.audit.document import AuditDocument
 from raymu.service.history import replay
-from raymu.service.prediction import Evaluation
 from raymu.service.served import rewound_for_accepted
 from raymu.service.status import RunStatus, status_of
-from raymu.service.verify.verify import Verification
 from raymu.store.codec import parse_json
 from raymu.store.manifest import RunManifest
 from raymu.store.receipts import ReceiptRow
 from raymu.store.run import RunStore
-from raymu.training.checkpoint_format import read_metadata
+from raymu.training.checkpoint_metadata import read_metadata
+
+if TYPE_CHECKING:
+    from raymu.service.prediction import Evaluation
+    from raymu.service.verify.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,11 @@
 """The content of the page, as one pure function of the records of a run."""
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymu.config import Config, TargetName
 from raymu.core.deadlines import Deadline
@@ -21,7 +23,9 @@ from raymu.report.request_groups import RequestGroups, request_groups
 from raymu.report.requests import LATE, DeadlineStatus, RequestView, request_view
 from raymu.report.training_summary import FactGroup, training_summary
 from raymu.service.status import Debt
-from raymu.service.verify.verify import Verification
+
+if TYPE_CHECKING:
+    from raymu.service.verify.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

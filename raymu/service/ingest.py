@@ -20,10 +20,10 @@ from raymu.data.columns import kept_features
 from raymu.data.frames import TableData, source_of
 from raymu.data.ids import as_sample_ids
 from raymu.data.rows import Columns, Rows
+from raymu.data.sample_form import SampleForm
 from raymu.data.spellings import spelling_in
 from raymu.data.table_files import require_no_secret
 from raymu.data.tables import (
-    SampleForm,
     SampleTable,
     TrainingTable,
     from_arrow,

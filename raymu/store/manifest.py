@@ -12,7 +12,7 @@ from raymu.core.code_record import CodeRecord
 from raymu.core.input_spec import InputSpec
 from raymu.core.records import FileRef
 from raymu.data.classes import ClassTable
-from raymu.data.tables import SampleForm
+from raymu.data.sample_form import SampleForm
 from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
 from raymu.store.codec import has_seal, parse_json, unseal
 from raymu.store.files.run_files import RunFiles

@@ -11,7 +11,6 @@ from typing import Literal
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
@@ -290,7 +289,7 @@ class RunStore:
             if f"samples/{name}".startswith(f"{samples_stem(shard)}-"):
                 with suppress(pa.ArrowException, OSError, ValueError):
                     source = arrow_reader(self.files.read(f"samples/{name}"))
-                    yield pq.read_table(source, page_checksum_verification=True)
+                    yield _read_parquet(source)
 
     def read_tables(self, refs: Sequence[FileRef], columns: list[str]) -> list[pa.Table]:
         """Return some columns of several tables, read side by side. Raises FileMissing, FileCorrupt."""
@@ -300,8 +299,8 @@ class RunStore:
         """Return a shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
         source = arrow_reader(self.files.read_checked(ref))
         try:
-            return pq.read_table(source, columns=columns, page_checksum_verification=True)
-        except (pa.ArrowException, OSError, ValueError) as error:
+            return _read_parquet(source, columns)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise FileCorrupt(
                 self.files.display_path(ref.path), f"not the Parquet file that was written ({error})"
             ) from error
@@ -393,7 +392,17 @@ def _can_be_garbage(path: str) -> bool:
 
 
 def _parquet(table: pa.Table) -> bytes:
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     payload: bytes = sink.getvalue().to_pybytes()
     return payload
+
+
+def _read_parquet(source: pa.NativeFile, columns: list[str] | None = None) -> pa.Table:
+    """Read a table of a run. `pyarrow.parquet.read_table` would import the datasets of Arrow, and with them pandas."""
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(source, page_checksum_verification=True).read(columns=columns)
+    return table if columns is None else table.select(columns)

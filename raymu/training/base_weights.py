@@ -19,7 +19,8 @@ from raymu.core.partition import derive_seed
 from raymu.errors import ConfigInvalid
 from raymu.training.adapters import insert_adapters
 from raymu.training.architectures.texts import folder_config
-from raymu.training.checkpoint_format import deserialize, read_metadata, serialize
+from raymu.training.checkpoint_format import deserialize, serialize
+from raymu.training.checkpoint_metadata import read_metadata
 from raymu.training.heads import find_head
 from raymu.training.models import Shape, build_model
 from raymu.training.randomness import seed_everything

@@ -72,18 +72,6 @@ def deserialize(payload: bytes, *, source: str) -> dict[str, torch.Tensor]:
         raise FileCorrupt(source, f"not a safetensors file ({error})") from error
 
 
-def read_metadata(payload: bytes) -> dict[str, Any]:
-    """Read the metadata that `serialize` wrote.
-
-    The header is parsed here, because `safetensors.safe_open(...).metadata()` reads files only, and payloads come from
-    object stores and from other processes. It is a length (8 bytes, little-endian) and so much JSON.
-    """
-    length = int.from_bytes(payload[:8], "little")
-    header = json.loads(payload[8 : 8 + length])
-    metadata: dict[str, Any] = json.loads(header["__metadata__"]["raymu"])
-    return metadata
-
-
 def weights_sha256(tensors: Tensors) -> str:
     """Hash names, dtypes, shapes and bytes, in the order of the names. Returns hex SHA-256."""
     digest = hashlib.sha256()

@@ -16,7 +16,8 @@ from raymu.data.rows import Rows
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
 from raymu.training.backbone import FEATURES, Backbone
-from raymu.training.checkpoint_format import Tensors, deserialize, read_metadata
+from raymu.training.checkpoint_format import Tensors, deserialize
+from raymu.training.checkpoint_metadata import read_metadata
 from raymu.training.encoder import Encoder, PreparedSamples
 from raymu.training.heads import find_head
 from raymu.training.inputs import BatchInputs, Inputs, count, repeated

@@ -29,11 +29,11 @@ from raymu.training.checkpoint_format import (
     Later,
     copied,
     deserialize,
-    read_metadata,
     serialize,
     strip_prefix,
     weights_sha256,
 )
+from raymu.training.checkpoint_metadata import read_metadata
 from raymu.training.classifier import Classifier, weights_seed
 from raymu.training.contributions import UpdateRecorder, recording
 from raymu.training.data_parallel_gradients import accumulate_gradient, data_parallel_gradients

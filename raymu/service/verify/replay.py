@@ -16,7 +16,8 @@ from raymu.service.run_spec import spec_of
 from raymu.service.shard.files import read_shard_samples
 from raymu.service.shard.messages import FleetLoad, Progress, StageProgress
 from raymu.store.run import RunStore
-from raymu.training.checkpoint_format import deserialize, read_metadata, weights_sha256
+from raymu.training.checkpoint_format import deserialize, weights_sha256
+from raymu.training.checkpoint_metadata import read_metadata
 from raymu.training.determinism import determinism_class, device_or_cpu
 from raymu.training.model_state import TRANSIENT
 from raymu.training.own_process import UndisturbedTraining

@@ -18,7 +18,8 @@ import raymu
 from raymu.cli import run_command
 from raymu.config import DataConfig
 from raymu.core.verdict import Verdict
-from raymu.data.tables import SampleForm, TrainingTable, _read_samples
+from raymu.data.sample_form import SampleForm
+from raymu.data.tables import TrainingTable, _read_samples
 from raymu.errors import ConfigInvalid, DataInvalid
 from raymu.service import ingest
 from raymu.service.audit.forget_set import AuditScope, find_forgotten

@@ -17,7 +17,8 @@ from raymu.core.verdict import Verdict
 from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
-from raymu.training.checkpoint_format import read_metadata, serialize, weights_sha256
+from raymu.training.checkpoint_format import serialize, weights_sha256
+from raymu.training.checkpoint_metadata import read_metadata
 from tests.support.coordinated_run import ids_at, lineage_of, opened
 from tests.support.examples import make_config, train_run, write_samples
 from tests.system.verify.forgery import execute, forge, replacing, reseal
