@@ -37,13 +37,13 @@ from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import RevocationsAccepted, RunTrained
-from raymu.core.records import Generation, ShardLineage
+from raymu.core.records import Generation, SampleFiles, ShardLineage
 from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.core.run_shape import RunShape
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.sample_index import MAX_PURGED_SHARE, SampleIndex
+from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import Progress, Work, WorkReport, no_progress
 from raymu.store.codec import from_json, to_json
@@ -203,17 +203,13 @@ def measure_samples(folder: Path, scale: int) -> Result:
             "ingest_s": (high_s - low_s) / (many - few),
         }
     store = RunStore(str(folder / f"ingest-{sizes[16][1]}x16"))
-    seconds, index = timed(lambda: SampleIndex.read(store, store.manifest.tables))
-    arrays = (index.hashes, index.shards, index.slices, index.owners)
-    index_bytes = sum(array.nbytes for array in arrays) + index.ids.nbytes
-    samples = len(index.hashes)
-    copy_s, _ = timed(lambda: index.purge(range(1 + int(MAX_PURGED_SHARE * samples))))
-    return {
-        **result,
-        "index_bytes": index_bytes / samples,
-        "index_s": seconds / samples,
-        "index_copy_s": copy_s / samples,
-    }
+    manifest = store.manifest
+    files = [
+        SampleFiles(table=table, index=index) for table, index in zip(manifest.tables, manifest.indexes, strict=True)
+    ]
+    index_bytes = sum(ref.byte_size for ref in manifest.indexes if ref)
+    seconds, _ = timed(lambda: SampleIndex(store, files.__getitem__).homes([0]))
+    return {**result, "index_bytes": index_bytes / sizes[16][1], "lookup_s": seconds}
 
 
 def measure_requests(folder: Path, requests: int) -> Result:
@@ -376,7 +372,7 @@ def bounds_table(result: Result) -> str:
     images, update = samples["of_784_bytes"], result["updates"]["bytes_per_row_and_parameter"]
     checkpoint, parameters = models[MODEL]["checkpoint_bytes"], models[MODEL]["parameters"]
     request_s = SHARDS * (2 * coordinator["publish_s_per_shard"] + coordinator["accept_s_per_shard"])
-    request_s += samples["index_copy_s"] / MAX_PURGED_SHARE
+    request_s += samples["index_copy_s"] * 64
     shard_table = SAMPLES / SHARDS * images["table_bytes"]
     repair = 2 * shard_table + SLICES * checkpoint
     passes_per_s = result["training"]["passes_per_s"]

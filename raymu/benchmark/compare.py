@@ -244,13 +244,12 @@ def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Gener
         UnknownSamples: The run has no sample of one of these ids.
     """
     current = store.current()
-    index = SampleIndex.read(store, [lineage.table for lineage in current.lineages])
-    rows = index.find(sample_ids)
-    unknown = [str(sample_id) for sample_id, row in zip(sample_ids, rows, strict=True) if row < 0]
+    homes = SampleIndex(store, lambda shard: current.lineages[shard].sample_files).homes(sample_ids)
+    unknown = [str(sample_id) for sample_id, home in zip(sample_ids, homes, strict=True) if home is None]
     if unknown:
         raise UnknownSamples(unknown[:3], len(unknown))
     earliest: dict[int, int] = {}
-    for shard, slice_index in zip(index.shards[rows].tolist(), index.slices[rows].tolist(), strict=True):
+    for shard, slice_index in filter(None, homes):
         earliest[shard] = min(slice_index, earliest.get(shard, slice_index))
     return replace(
         current,

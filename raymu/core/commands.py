@@ -38,6 +38,8 @@ class TrainShard:
     shard: int
     table: FileRef
     """The shard's samples."""
+    index: FileRef | None = None
+    """Their index."""
 
     @property
     def command_id(self) -> str:

@@ -37,6 +37,10 @@ class RunExtended:
     """Number of samples of the user's table that were revoked earlier, and left out."""
     conversions: tuple[str, ...] = ()
     """What was converted when the user's table was read, as lines for people."""
+    indexes: tuple[FileRef | None, ...] = ()
+    """The index of each of these tables; empty in an event of an earlier version."""
+    routes: FileRef | None = None
+    """Routes to the added samples; None where every home follows from the id."""
     kind: Literal["extended"] = "extended"
 
     @property

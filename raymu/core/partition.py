@@ -85,11 +85,16 @@ def identity_hashes(identities: Iterable[SampleId] | npt.NDArray[np.int64], *, s
     Returns:
         (identities,) uint64.
     """
+    return hashes_with_key(identities, key=hash_key(seed=seed, purpose=purpose))
+
+
+def hashes_with_key(identities: Iterable[SampleId] | npt.NDArray[np.int64], *, key: bytes) -> Hashes:
+    """Hash ids or owners with a key of `KEY_BYTES` bytes. Returns (identities,) uint64."""
     if isinstance(identities, np.ndarray) and identities.dtype.kind == "i":
         messages = decimal_messages(identities.astype(np.int64, copy=False), prefix=INTEGER)
     else:
         messages = Messages.of([_canonical(identity) for identity in identities])
-    return keyed_hashes(messages, key=hash_key(seed=seed, purpose=purpose))
+    return keyed_hashes(messages, key=key)
 
 
 def hash_key(*, seed: int, purpose: str) -> bytes:

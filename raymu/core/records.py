@@ -61,6 +61,20 @@ class FileRef:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SampleFiles:
+    """A shard's samples in the run."""
+
+    table: FileRef
+    """The samples."""
+    index: FileRef | None
+    """Their index; None for a table of version 0.1, which is searched itself."""
+
+    @property
+    def files(self) -> frozenset[FileRef]:
+        return frozenset(ref for ref in (self.table, self.index) if ref)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointRef:
     """The training state after a stage."""
 
@@ -101,6 +115,8 @@ class ShardLineage:
     """Why no training from scratch is known to give the bits of this shard's stages, one line each."""
     added_epochs: tuple[int, ...] = ()
     """Epochs of the stages of the slices that were added after the run was trained, which are the last ones."""
+    index: FileRef | None = None
+    """The index of the retained samples; None for a table of version 0.1, which is searched itself."""
 
     def __post_init__(self) -> None:
         if not len(self.slice_samples) == len(self.checkpoints) == len(self.updates):
@@ -139,12 +155,18 @@ class ShardLineage:
         """Every file that this state needs."""
         checkpoints = (self.serving, *self.checkpoints)
         states = frozenset(ref.file for ref in checkpoints if ref) | frozenset(ref for ref in self.updates if ref)
-        return states | {self.table}
+        return states | self.sample_files.files
+
+    @property
+    def sample_files(self) -> SampleFiles:
+        """The retained samples, and their index."""
+        return SampleFiles(table=self.table, index=self.index)
 
     def retrained(
         self,
         *,
         table: FileRef,
+        index: FileRef | None = None,
         slice_samples: tuple[int, ...],
         checkpoints: tuple[CheckpointRef, ...],
         updates: tuple[FileRef | None, ...],
@@ -156,6 +178,7 @@ class ShardLineage:
 
         Args:
             table: The retained samples.
+            index: Their index.
             slice_samples: Their number in each slice.
             checkpoints: The checkpoints of the stages that were trained again, at least one.
             updates: The recorded contributions of these stages.
@@ -167,6 +190,7 @@ class ShardLineage:
         return replace(
             self,
             table=table,
+            index=index,
             slice_samples=slice_samples,
             checkpoints=self.checkpoints[:first] + checkpoints,
             updates=self.updates[:first] + updates,
@@ -178,11 +202,19 @@ class ShardLineage:
             inexact=inexact,
         )
 
-    def extended(self, *, table: FileRef, slice_samples: tuple[int, ...], epochs: tuple[int, ...]) -> Self:
+    def extended(
+        self,
+        *,
+        table: FileRef,
+        index: FileRef | None = None,
+        slice_samples: tuple[int, ...],
+        epochs: tuple[int, ...],
+    ) -> Self:
         """Return the shard with slices that are not trained yet.
 
         Args:
             table: The retained samples and the added ones.
+            index: Their index.
             slice_samples: Number of the added samples in each added slice.
             epochs: Epochs of the stage of each added slice.
         """
@@ -190,6 +222,7 @@ class ShardLineage:
         return replace(
             self,
             table=table,
+            index=index,
             slice_samples=self.slice_samples + slice_samples,
             checkpoints=self.checkpoints + untrained,
             updates=self.updates + untrained,
@@ -202,6 +235,7 @@ class ShardLineage:
         request_ids: tuple[str, ...],
         *,
         table: FileRef,
+        index: FileRef | None = None,
         slice_samples: tuple[int, ...],
         updates: tuple[FileRef | None, ...],
         serving: CheckpointRef,
@@ -212,6 +246,7 @@ class ShardLineage:
             earliest_slice: The first slice that a forgotten sample, or an earlier debt, is in.
             request_ids: The requests that are patched.
             table: The retained samples.
+            index: Their index.
             slice_samples: Their number in each slice.
             updates: The recorded contributions of every stage, without those that were subtracted.
             serving: The patched state.
@@ -219,6 +254,7 @@ class ShardLineage:
         return replace(
             self,
             table=table,
+            index=index,
             slice_samples=slice_samples,
             checkpoints=self.checkpoints[:earliest_slice] + (None,) * (self.slices - earliest_slice),
             updates=updates,

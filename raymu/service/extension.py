@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from raymu.config import limits
-from raymu.core.records import FileRef, SampleId
+from raymu.core.records import FileRef, SampleFiles, SampleId
 from raymu.data.frames import TableData, source_of
 from raymu.data.spellings import spelling_in
 from raymu.data.tables import SampleTable, read_training_table, require_shape
@@ -18,7 +18,7 @@ from raymu.service.ingest import kept_rows, shard_tables
 from raymu.service.known_revocations import KnownRevocations
 from raymu.service.run_spec import spec_of
 from raymu.store.journal.journal import Journal
-from raymu.store.run import RunStore
+from raymu.store.run import RunStore, routes_writer
 from raymu.text import one_line, plural
 from raymu.training.checks import check_rows
 
@@ -56,19 +56,34 @@ class NewSamples:
     def samples(self) -> int:
         return sum(map(sum, self.slice_samples))
 
-    def write(self, store: RunStore, tables: Sequence[FileRef]) -> tuple[FileRef, ...]:
-        """Write each shard's table again, with the new samples after the others. Raises StorageFailed.
+    def write(self, store: RunStore, samples: Sequence[SampleFiles]) -> "WrittenSamples":
+        """Write each shard's table again, with the new samples after the others, and the routes to the new ones.
 
         Args:
             store: The run.
-            tables: The table of each shard.
+            samples: The samples of each shard.
+
+        Raises StorageFailed.
         """
-        return tuple(
-            store.write_table(shard, pa.concat_tables([store.read_table(ref), added]).combine_chunks())
-            if added.num_rows
-            else ref
-            for shard, (ref, added) in enumerate(zip(tables, self.tables, strict=True))
-        )
+        routing = routes_writer(store.config, store.keys.hash_key)
+        written = list(samples)
+        for shard, (files, added) in enumerate(zip(samples, self.tables, strict=True)):
+            if added.num_rows:
+                table = pa.concat_tables([store.read_table(files.table), added]).combine_chunks()
+                written[shard] = store.write_samples(shard, table)
+            if routing:
+                routing.add(shard, added)
+        return WrittenSamples(samples=tuple(written), routes=store.write_routes(routing.routes()) if routing else None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenSamples:
+    """The files of an extension."""
+
+    samples: tuple[SampleFiles, ...]
+    """For each shard, its samples and the added ones."""
+    routes: FileRef | None
+    """Routes to the added samples; None where every home follows from the id."""
 
 
 def check_extension(store: RunStore, extension: Extension) -> None:

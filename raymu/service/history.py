@@ -61,7 +61,9 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
     events = list(journal.events())
     trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
     shape = RunShape.of(config, has_batch_norm=manifest.has_batch_norm)
-    board = RevocationBoard.replayed(events, shape, workers=workers or trained_on, tables=manifest.tables)
+    board = RevocationBoard.replayed(
+        events, shape, workers=workers or trained_on, tables=manifest.tables, indexes=manifest.indexes
+    )
     receipts = Receipts()
     accepted: dict[str, RevocationRequest] = {}
     by_key: dict[str, RevocationRequest] = {}

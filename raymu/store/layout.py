@@ -28,6 +28,8 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "journal's seal": r"journal\.seal",
         "generation": r"generations/\d{8,}\.json",
         "samples": rf"samples/\d{{4,}}(-pyarrow(?P<writer>[\w.]+))?{_DIGEST}parquet",
+        "sample index": rf"samples/\d{{4,}}-index{_DIGEST}arrow",
+        "routes": rf"routes{_DIGEST}arrow",
         "held-out samples": rf"held-out{_DIGEST}parquet",
         "checkpoint": rf"shards/\d{{4,}}/stage-\d+{_DIGEST}safetensors",
         "updates": rf"shards/\d{{4,}}/updates-\d+{_DIGEST}safetensors",
@@ -54,6 +56,11 @@ def shard_folder(shard: int) -> str:
 def samples_stem(shard: int) -> str:
     """Return the beginning of the paths of a shard's tables."""
     return f"samples/{shard:04d}"
+
+
+def index_stem(shard: int) -> str:
+    """Return the beginning of the path of the index of a shard's table."""
+    return f"{samples_stem(shard)}-index"
 
 
 def table_stem(shard: int) -> str:

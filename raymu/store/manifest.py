@@ -57,6 +57,10 @@ class RunManifest:
     """Name of the run in a database that holds several."""
     tables: tuple[FileRef, ...] = ()
     """Each shard's samples when the run was created."""
+    indexes: tuple[FileRef | None, ...] = ()
+    """The index of each of these tables; empty in a run of an earlier version."""
+    routes: tuple[FileRef, ...] | None = None
+    """Routes to samples and owners whose shards nothing else says; None if the run has none, and all indexes are read."""
     held_out: FileRef | None = None
     """The run's own copy of the samples that every shard is validated on; None without `validation`."""
     public_key: str | None = None

@@ -7,15 +7,18 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
 
 from raymu.config import Config, UnlearningConfig
-from raymu.core.records import FileRef, Generation, ShardLineage
+from raymu.core.records import FileRef, Generation, SampleFiles, ShardLineage
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.data.arrow_source import arrow_reader
+from raymu.data.routes import Routes, RoutesWriter
+from raymu.data.shard_index import COLUMNS as INDEXED
+from raymu.data.shard_index import ShardIndex
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import seal
 from raymu.store.files.concurrency import map_concurrently
@@ -27,12 +30,24 @@ from raymu.store.journal.file_seal import JOURNAL, matches_seal
 from raymu.store.journal.journal import Journal
 from raymu.store.journal.process_lock import ProcessLock
 from raymu.store.keys import PUBLIC_KEY, RunKeys
-from raymu.store.layout import MANIFEST, TERM, UNFINISHED, is_partial, kind_of, samples_stem, shard_folder, table_stem
+from raymu.store.layout import (
+    MANIFEST,
+    TERM,
+    UNFINISHED,
+    index_stem,
+    is_partial,
+    kind_of,
+    samples_stem,
+    shard_folder,
+    table_stem,
+)
 from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.presence import Presence, PresenceFile
 from raymu.store.reports import WorkReports
 
-_CONTENT = frozenset({"samples", "checkpoint", "updates", "patched state"})
+Value = TypeVar("Value")
+
+_CONTENT = frozenset({"samples", "sample index", "routes", "checkpoint", "updates", "patched state"})
 """Kinds of files that are named by their content, and that generations refer to."""
 
 _ROOM = 64 * 1024
@@ -82,10 +97,27 @@ class RunStore:
         """
         with self._creation():
             self.keys.create()
-            copies = tuple(self.write_table(shard, table) for shard, table in enumerate(tables))
+            config, copies = Config.parse(manifest.config), list[SampleFiles]()
+            routing = routes_writer(config, self.keys.hash_key)
+            for shard, table in enumerate(tables):
+                copies.append(self.write_samples(shard, table, seed=config.partition.seed))
+                if routing:
+                    routing.add(shard, table)
+            routes = None
+            if copies:
+                routes = (self.write_routes(routing.routes()),) if routing else ()
             own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
             weights = None if base is None else self.files.write_content("base", ".safetensors", base)
-            self._finish_creation(replace(manifest, tables=copies, held_out=own, base=weights))
+            self._finish_creation(
+                replace(
+                    manifest,
+                    tables=tuple(files.table for files in copies),
+                    indexes=tuple(files.index for files in copies),
+                    routes=routes,
+                    held_out=own,
+                    base=weights,
+                )
+            )
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
         """Create another run that begins with these states, and has its journal in SQLite.
@@ -106,6 +138,9 @@ class RunStore:
             config=config.tree(),
             run_id=uuid4().hex,
             tables=tuple(lineage.table for lineage in lineages),
+            indexes=tuple(lineage.index for lineage in lineages),
+            # The routes of extensions are in this run's journal, which the branch does not have.
+            routes=None if any(lineage.added_epochs for lineage in lineages) else self.manifest.routes,
         )
         branch = RunStore(location, trust=self.trust)
         with branch._creation():
@@ -147,8 +182,8 @@ class RunStore:
 
     @property
     def shared_files(self) -> frozenset[FileRef]:
-        """The files that all shards share: of base weights, and of samples to validate on."""
-        return frozenset(filter(None, [self.manifest.base, self.manifest.held_out]))
+        """The files that all shards share: of base weights, of samples to validate on, and of routes."""
+        return frozenset(filter(None, [self.manifest.base, self.manifest.held_out, *(self.manifest.routes or ())]))
 
     @property
     def _is_unfinished(self) -> bool:
@@ -271,9 +306,52 @@ class RunStore:
             )
         return open_journal(self.files, self.keys, self.manifest, is_read_only=is_read_only)
 
+    def write_samples(
+        self, shard: int, table: pa.Table, index: ShardIndex | None = None, *, seed: int | None = None
+    ) -> SampleFiles:
+        """Write the run's copy of a shard's samples and their index, each named by its content. Raises StorageFailed.
+
+        Args:
+            shard: The shard.
+            table: Its samples.
+            index: Their index, if it is there already.
+            seed: The seed of the partition. The default is that of the run, which has to exist.
+        """
+        index = index or ShardIndex.of(table, seed=self.config.partition.seed if seed is None else seed)
+        return SampleFiles(table=self.write_table(shard, table), index=self.write_index(shard, index))
+
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
-        """Write the run's copy of a shard's samples, named by its content. Raises StorageFailed."""
+        """Write a shard's table alone, named by its content. Raises StorageFailed."""
         return self.files.write_content(table_stem(shard), ".parquet", _parquet(table))
+
+    def write_index(self, shard: int, index: ShardIndex) -> FileRef:
+        """Write the index of a shard's table, named by its content. Raises StorageFailed."""
+        return self.files.write_content(index_stem(shard), ".arrow", index.payload().to_pybytes())
+
+    def write_routes(self, routes: Routes) -> FileRef:
+        """Write routes, named by their content. Raises StorageFailed."""
+        return self.files.write_content("routes", ".arrow", routes.payload().to_pybytes())
+
+    def read_index(self, files: SampleFiles) -> ShardIndex:
+        """Return the index of a shard's samples: mapped into memory, or made of the table if it has none.
+
+        Raises FileMissing, FileCorrupt.
+        """
+        if files.index is None:
+            columns = [name for name in INDEXED if name != "owner" or self.config.data.owner]
+            return ShardIndex.of(self.read_table(files.table, columns), seed=self.config.partition.seed)
+        return self._read_mapped(files.index, ShardIndex.read)
+
+    def read_routes(self, ref: FileRef) -> Routes:
+        """Return routes, mapped into memory. Raises FileMissing, FileCorrupt."""
+        return self._read_mapped(ref, Routes.read)
+
+    def _read_mapped(self, ref: FileRef, read: Callable[[pa.Buffer], Value]) -> Value:
+        source = self.files.map_checked(ref)
+        try:
+            return read(source)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise FileCorrupt(self.files.display_path(ref.path), f"not the file that was written ({error})") from error
 
     def restore_table(self, ref: FileRef, table: pa.Table) -> bool:
         """Write a missing table again, if that gives the same bytes. Returns whether it did."""
@@ -286,10 +364,10 @@ class RunStore:
     def readable_tables(self, shard: int) -> Iterator[pa.Table]:
         """Yield every readable table of a shard in the run, needed or not."""
         for name in self.files.list("samples"):
-            if f"samples/{name}".startswith(f"{samples_stem(shard)}-"):
+            path = f"samples/{name}"
+            if path.startswith(f"{samples_stem(shard)}-") and kind_of(path) == "samples":
                 with suppress(pa.ArrowException, OSError, ValueError):
-                    source = arrow_reader(self.files.read(f"samples/{name}"))
-                    yield _read_parquet(source)
+                    yield _read_parquet(arrow_reader(self.files.read(path)))
 
     def read_tables(self, refs: Sequence[FileRef], columns: list[str]) -> list[pa.Table]:
         """Return some columns of several tables, read side by side. Raises FileMissing, FileCorrupt."""
@@ -389,6 +467,13 @@ class RunStore:
 def _can_be_garbage(path: str) -> bool:
     """Return whether a file can be deleted where nothing needs it. A file that raymu never writes is the user's."""
     return kind_of(path) in _CONTENT or is_partial(path) or path == UNFINISHED
+
+
+def routes_writer(config: Config, key: bytes) -> RoutesWriter | None:
+    """Return a writer of the routes that a run needs; None where every home follows from the id."""
+    if config.data.owner is None:
+        return None
+    return RoutesWriter(key, of_owners=config.partition.policy != "owner")
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -35,7 +35,7 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.planner import calibration_references, decide_repairs
-from raymu.core.records import FileRef, ShardLineage
+from raymu.core.records import FileRef, SampleFiles, ShardLineage
 from raymu.core.remedies import REMEDIES
 from raymu.core.repair_speed import RepairSpeeds
 from raymu.core.requests import RevocationRequest, touched_slices
@@ -50,7 +50,13 @@ class RevocationBoard:
     """
 
     def __init__(
-        self, shape: RunShape, *, workers: int, tables: Sequence[FileRef] = (), speeds: RepairSpeeds | None = None
+        self,
+        shape: RunShape,
+        *,
+        workers: int,
+        tables: Sequence[FileRef] = (),
+        indexes: Sequence[FileRef | None] = (),
+        speeds: RepairSpeeds | None = None,
     ) -> None:
         """Begin with a run that is not trained yet.
 
@@ -58,9 +64,12 @@ class RevocationBoard:
             shape: The epochs of the run's stages and its settings of unlearning, until an event changes these.
             workers: Number of shards that are repaired side by side.
             tables: The samples of each shard to train. Empty for states that another run trained.
+            indexes: The index of each of these tables. Empty for tables of version 0.1.
             speeds: What earlier repairs have shown of the speed of each remedy; nothing by default.
         """
         self._shape, self._workers, self._tables = shape, workers, tuple(tables)
+        self._indexes = tuple(indexes) or (None,) * len(self._tables)
+        self._routes: list[FileRef | None] = []
         self._shards: list[ShardWork] = []
         self._requests: dict[str, RevocationRequest] = {}  # from acceptance to purge
         self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
@@ -78,16 +87,24 @@ class RevocationBoard:
         *,
         workers: int,
         tables: Sequence[FileRef] = (),
+        indexes: Sequence[FileRef | None] = (),
         speeds: RepairSpeeds | None = None,
     ) -> Self:
         """Rebuild a board from the events of a journal, without carrying out any command."""
-        board = cls(shape, workers=workers, tables=tables, speeds=speeds)
+        board = cls(shape, workers=workers, tables=tables, indexes=indexes, speeds=speeds)
         for event in events:
             board.handle(event)
         return board
 
     @classmethod
-    def restored(cls, state: BoardState, *, workers: int, tables: Sequence[FileRef] = ()) -> Self:
+    def restored(
+        cls,
+        state: BoardState,
+        *,
+        workers: int,
+        tables: Sequence[FileRef] = (),
+        indexes: Sequence[FileRef | None] = (),
+    ) -> Self:
         """Rebuild a board from a saved state. It goes on as the one that was saved.
 
         Args:
@@ -95,7 +112,7 @@ class RevocationBoard:
             workers: Number of shards that are repaired side by side.
             tables: The samples of each shard to train, as in the constructor.
         """
-        board = cls(state.shape, workers=workers, tables=tables, speeds=state.speeds)
+        board = cls(state.shape, workers=workers, tables=tables, indexes=indexes, speeds=state.speeds)
         board._shards = [replace(work, waiting=[*work.waiting]) for work in state.shards]
         board._requests = {request.request_id: request for request in state.requests}
         board._unrepaired = {
@@ -105,7 +122,7 @@ class RevocationBoard:
         }
         board._patched = set(state.patched)
         board._publication = Publication.restored(state.publication, board.lineages)
-        board._extensions = [*state.extensions]
+        board._extensions, board._routes = [*state.extensions], [*state.routes]
         return board
 
     def state(self) -> BoardState:
@@ -185,7 +202,10 @@ class RevocationBoard:
     def training(self) -> tuple[TrainShard, ...]:
         """The training of every shard, until the run is trained. It follows from the run alone, without an event."""
         tables = () if self._shards else self._tables
-        return tuple(TrainShard(shard=shard, table=table) for shard, table in enumerate(tables))
+        return tuple(
+            TrainShard(shard=shard, table=table, index=index)
+            for shard, (table, index) in enumerate(zip(tables, self._indexes, strict=False))
+        )
 
     @property
     def awaited(self) -> tuple[ShardCommand, ...]:
@@ -251,6 +271,22 @@ class RevocationBoard:
         return tuple(work.lineage.table for work in self._shards) or self._tables
 
     @property
+    def indexes(self) -> tuple[FileRef | None, ...]:
+        """The index of the current samples of each shard; None for a table of version 0.1."""
+        return tuple(work.lineage.index for work in self._shards) or self._indexes
+
+    @property
+    def added_routes(self) -> tuple[FileRef | None, ...]:
+        """The routes to the samples of each extension; None where an earlier version, or no need, made none."""
+        return tuple(self._routes)
+
+    def samples_of(self, shard: int) -> SampleFiles:
+        """Return the current samples of a shard."""
+        if self._shards:
+            return self._shards[shard].lineage.sample_files
+        return SampleFiles(table=self._tables[shard], index=self._indexes[shard])
+
+    @property
     def published_command(self) -> PublishGeneration | None:
         """The command that the published generation follows from; None before the first."""
         return self._publication.published_command
@@ -295,12 +331,14 @@ class RevocationBoard:
     def _extend(self, event: RunExtended) -> list[Command]:
         """Add slices to every shard, and train their stages. No repair is running, for its result would lack them."""
         assert not self.repairs, "a repair reads the tables that an extension replaces"
-        for work, table, counts in zip(self._shards, event.tables, event.slice_samples, strict=True):
+        indexes = event.indexes or (None,) * len(event.tables)
+        for work, table, index, counts in zip(self._shards, event.tables, indexes, event.slice_samples, strict=True):
             before = work.lineage
-            work.lineage = before.extended(table=table, slice_samples=counts, epochs=event.epochs)
+            work.lineage = before.extended(table=table, index=index, slice_samples=counts, epochs=event.epochs)
             self._publication.supersede(before.files - work.lineage.files)
         self._shape = self._shape.extended(event.epochs)
         self._extensions.append(len(event.epochs))
+        self._routes.append(event.routes)
         self._publication.is_extending = True
         return [self._publish(), *self._start(range(len(self._shards)))]
 

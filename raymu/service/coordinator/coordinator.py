@@ -101,7 +101,7 @@ class Coordinator:
             # A crash came after the event, before the manifest was written.
             store.configure(history.configured)
         self._admission = Admission(store, session.journal, history, samples)
-        self._executor = Executor(session, fleet, history, samples, observers=observers)
+        self._executor = Executor(session, fleet, history, observers=observers)
         self._publisher = self._executor.publisher
 
     async def call(self, call: Call[Result], progress: Progress) -> Result:
@@ -358,17 +358,19 @@ class Coordinator:
                 await session.require_current()
                 with executor.garbage.due_on_error():
                     await session.offload(session.store.require_ready)
-                    written = await session.offload(partial(new.write, session.store, tables))
+                    samples = [self.board.samples_of(shard) for shard in range(len(tables))]
+                    written = await session.offload(partial(new.write, session.store, samples))
                     event = RunExtended(
                         at=session.clock(),
-                        tables=written,
+                        tables=tuple(files.table for files in written.samples),
+                        indexes=tuple(files.index for files in written.samples),
+                        routes=written.routes,
                         slice_samples=new.slice_samples,
                         epochs=new.epochs,
                         left_out=new.left_out,
                         conversions=new.conversions,
                     )
                     await executor.record_in_turn(event)
-                self._samples.forget()
                 return event
 
     async def configure(self, unlearning: UnlearningConfig) -> None:

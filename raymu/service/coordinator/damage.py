@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from raymu.config.data import NormalizeSetting
-from raymu.core.records import FileRef, ShardLineage
+from raymu.core.records import FileRef, SampleFiles, ShardLineage
 from raymu.data.columns import features_of_first_version, kept_features
 from raymu.data.frames import TableData, source_of
 from raymu.data.rows import Columns, Rows
@@ -29,7 +29,7 @@ class Damage:
 
     @property
     def has_lost_samples(self) -> bool:
-        return self.lineage.table in self.files
+        return not self.lineage.sample_files.files.isdisjoint(self.files)
 
     @property
     def first_stage(self) -> int | None:
@@ -66,6 +66,8 @@ def restore_samples(
 ) -> None:
     """Write a shard's table again, from an earlier copy in the run or from the user's data, without revoked samples.
 
+    Its index is made again of the table.
+
     A table counts only if it has the hash that the journal names.
 
     Args:
@@ -80,14 +82,26 @@ def restore_samples(
         DataInvalid: The file cannot be read, or has no sample of the shard.
     """
     lineage = damage.lineage
+    if lineage.table not in damage.files:
+        _restore_index(store, lineage)
+        return
     for table in _sources(store, lineage.shard, data, extensions):
         texts = [identity_text("id", sample_id) for sample_id in table["id"].to_pylist()]
         names = [pseudonym(text, store.keys.hash_key) for text in texts]
         kept = table.filter(pa.array([name not in revoked for name in names], type=pa.bool_()))
         if store.restore_table(lineage.table, kept):
+            if lineage.index in damage.files:
+                _restore_index(store, lineage)
             return
     writer = pyarrow_version_of(lineage.table.path)
     raise SamplesLost(lineage.shard, None if writer == pyarrow_version() else writer)
+
+
+def _restore_index(store: RunStore, lineage: ShardLineage) -> None:
+    """Make the index of a shard's table again. Raises SamplesLost if another version of pyarrow wrote it in other bytes."""
+    index = store.read_index(SampleFiles(table=lineage.table, index=None))
+    if store.write_index(lineage.shard, index) != lineage.index:
+        raise SamplesLost(lineage.shard, pyarrow_version_of(lineage.table.path))
 
 
 def _sources(store: RunStore, shard: int, data: TableData | None, extensions: Sequence[int]) -> Iterator[pa.Table]:

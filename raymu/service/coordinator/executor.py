@@ -28,7 +28,6 @@ from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
 from raymu.service.held_out import restore_held_out
 from raymu.service.history import History
-from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress, RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
 from raymu.service.shard.stages import find_report
@@ -59,7 +58,6 @@ class Executor:
         session: Session,
         fleet: ShardFleet,
         history: History,
-        samples: LazySampleIndex,
         *,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -69,10 +67,9 @@ class Executor:
             session: The run that was taken over.
             fleet: Carries the work out.
             history: All events up to now.
-            samples: The index that purged samples are removed from.
             observers: Called at every event.
         """
-        self._session, self._fleet, self._samples = session, fleet, samples
+        self._session, self._fleet = session, fleet
         self.board, self.receipts = history.board, history.receipts
         self.publisher = Publisher(session, published=history.published)
         self.garbage = GarbageCollector(session, self.publisher, self.board)
@@ -128,14 +125,7 @@ class Executor:
                         self._tasks[task] = command
                         task.add_done_callback(self._end)
                     case Purge():
-                        raw_ids = await self._session.offload(
-                            partial(self._session.journal.raw_ids_of_requests, command.request_ids)
-                        )
-                        event = await self.publisher.purge(command, self.receipts)
-                        self._samples.purge(
-                            sample_id for by_shard in raw_ids.values() for ids in by_shard.values() for sample_id in ids
-                        )
-                        await self.apply(event)
+                        await self.apply(await self.publisher.purge(command, self.receipts))
 
     async def resume(self) -> frozenset[int]:
         """Continue work that an earlier coordinator or failure left undone. Returns the shards whose work it started."""

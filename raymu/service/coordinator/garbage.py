@@ -83,7 +83,8 @@ class GarbageCollector:
         """Return every file that is served, or that running work starts from, aims at or has reported."""
         store, running = self._session.store, self._board.awaited
         needed = {file for lineage in (*self._board.lineages, *self._publisher.served) for file in lineage.files}
-        needed |= set(self._board.tables)
+        needed |= set(self._board.tables) | store.shared_files
+        needed |= set(filter(None, (*self._board.indexes, *self._board.added_routes)))
         needed |= {file for command in running for reference in command.references for file in reference.files}
         reports = [find_report(store, command.command_id) for command in running]
         needed |= {file for report in reports if report for file in report.lineage.files}

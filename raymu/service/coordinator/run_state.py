@@ -9,7 +9,7 @@ from raymu.errors import FileCorrupt, FileMissing
 from raymu.service.history import History, replay, require_untampered
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.sample_index import LazySampleIndex
+from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
@@ -25,7 +25,7 @@ class RunState:
     head: ChainHead
     """The last event of the replay."""
     history: History
-    samples: LazySampleIndex
+    samples: SampleIndex
 
 
 def read_state(store: RunStore, journal: Journal, *, workers: int) -> RunState:
@@ -35,7 +35,8 @@ def read_state(store: RunStore, journal: Journal, *, workers: int) -> RunState:
     """
     head, history = journal.head(), replay(journal, store.manifest, workers=workers)
     require_untampered(store, journal, history)
-    return RunState(head, history, LazySampleIndex(store, lambda: history.board.tables))
+    board = history.board
+    return RunState(head, history, SampleIndex(store, board.samples_of, added_routes=lambda: board.added_routes))
 
 
 def read_before_takeover(store: RunStore, *, workers: int) -> RunState | None:

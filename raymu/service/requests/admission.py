@@ -26,7 +26,7 @@ from raymu.service.requests.admission_rules import (
 )
 from raymu.service.requests.identities import Identities, Owned
 from raymu.service.requests.revocation import Revocation, SubmissionResult, some_of
-from raymu.service.requests.sample_index import LazySampleIndex
+from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from raymu.text import plural
@@ -37,20 +37,19 @@ Value = TypeVar("Value")
 class Admission:
     """Accepts or refuses requests in bulk. It writes nothing."""
 
-    def __init__(
-        self, store: RunStore, journal: Journal, history: History, samples: LazySampleIndex | None = None
-    ) -> None:
+    def __init__(self, store: RunStore, journal: Journal, history: History, samples: SampleIndex | None = None) -> None:
         """Admit requests by a run's history.
 
         Args:
             store: The run.
             journal: Its journal, which may be read-only.
             history: All events up to now.
-            samples: The samples that the run holds, if others purge them.
+            samples: The samples that the run holds, if others use them too.
         """
         self._store, self._journal = store, journal
         self._by_key = dict(history.requests_by_key)
-        self._samples = samples or LazySampleIndex(store, lambda: history.board.tables)
+        board = history.board
+        self._samples = samples or SampleIndex(store, board.samples_of, added_routes=lambda: board.added_routes)
 
     def remember(self, requests: Iterable[RevocationRequest]) -> None:
         """Remember the idempotency keys of requests that were committed."""
@@ -96,7 +95,7 @@ class Admission:
         return admissions
 
     def _parse_all(self, revocations: Sequence[Revocation]) -> list[ParsedRequest]:
-        identities = Identities(self._samples.get(), self._journal, self._store)
+        identities = Identities(self._samples, self._journal, self._store)
         owned = identities.owned_by([revocation.owner for revocation in revocations if revocation.owner is not None])
         verbatim = set[str]()
         if not self._store.manifest.has_integer_ids:
@@ -174,7 +173,7 @@ class Admission:
             sample_id: RequestedSample(
                 sample_id=sample_id, pseudonym=self._pseudonym(identity_text("id", sample_id)), home=home
             )
-            for sample_id, home in zip(distinct, self._samples.get().homes(distinct), strict=True)
+            for sample_id, home in zip(distinct, self._samples.homes(distinct), strict=True)
         }
 
     def _pseudonym(self, text: str) -> str:

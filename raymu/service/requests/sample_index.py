@@ -1,147 +1,136 @@
-"""The index of a run's samples: id -> shard and slice."""
+"""The home of a sample: id -> shard and slice, looked up in the indexes of the shards that it can be in."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from raymu.core.partition import Hashes, identity_hashes
-from raymu.core.records import FileRef, SampleId
+from raymu.core.partition import Hashes, Indices, homes, identity_hashes
+from raymu.core.records import FileRef, SampleFiles, SampleId
+from raymu.data.routes import Routes, route_hashes
+from raymu.data.shard_index import ShardIndex, owner_hashes, padded_ids
 from raymu.store.run import RunStore
 
-Rows = npt.NDArray[np.int64]
+MAX_KEPT_BYTES = 2**25
+"""Bytes of indexes that stay open between requests. Those of a larger shard are opened again."""
 
-_PURGED = -1
-MAX_PURGED_SHARE = 1 / 64
-"""Share of the rows that purged samples may occupy. Removing them copies all others."""
+Home = tuple[int, int]
+"""Shard and slice."""
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
 class SampleIndex:
-    """Columns with one row for each sample, ordered by the hash of its id."""
+    """The samples that a run holds. Nothing is read before it is needed, and only of shards that a request may touch."""
 
-    seed: int
-    """Key of the hashes."""
-    hashes: Hashes
-    """(rows,) uint64, ascending."""
-    ids: pa.Array
-    """(rows,) integers or strings."""
-    shards: npt.NDArray[np.int32]
-    """(rows,) int32; -1 for a purged sample."""
-    slices: npt.NDArray[np.int32]
-    """(rows,) int32."""
-    owners: Hashes
-    """(rows,) uint64 hashes of owners; 0 for none."""
-    purged: int = 0
-    """Number of rows of purged samples."""
+    def __init__(
+        self,
+        store: RunStore,
+        samples_of: Callable[[int], SampleFiles],
+        *,
+        added_routes: Callable[[], Sequence[FileRef | None]] = tuple,
+    ) -> None:
+        """Look up samples in the current files of a run.
 
-    @classmethod
-    def read(cls, store: RunStore, tables: Sequence[FileRef]) -> "SampleIndex":
-        """Read the table of each shard. Raises FileMissing, FileCorrupt."""
-        config = store.config
-        seed, columns = config.partition.seed, ["id", "slice", *(["owner"] if config.data.owner else [])]
-        ids: list[pa.Array] = []
-        parts = []
-        for shard, table in enumerate(store.read_tables(tables, columns)):
-            ids.extend(table["id"].chunks)
-            hashes = identity_hashes(table["id"].to_pylist(), seed=seed, purpose="sample")
-            slices = table["slice"].to_numpy().astype(np.int32)
-            owners = np.zeros(len(hashes), dtype=np.uint64)
-            if config.data.owner:
-                owners = owner_hashes(table["owner"].to_pylist(), seed=seed)
-            parts.append((hashes, np.full(len(hashes), shard, dtype=np.int32), slices, owners))
-        hashes, shards, slices, owners = (np.concatenate(column) for column in zip(*parts, strict=True))
-        index = cls(seed=seed, hashes=hashes, ids=pa.concat_arrays(ids), shards=shards, slices=slices, owners=owners)
-        index._select(np.argsort(hashes))
-        return index
+        Args:
+            store: The run.
+            samples_of: Returns the current samples of a shard, which change with every repair.
+            added_routes: Returns the routes of each extension of the run.
+        """
+        self._store, self._samples_of, self._added_routes = store, samples_of, added_routes
+        self._partition = store.config.partition
+        self._kept: OrderedDict[FileRef, tuple[ShardIndex, int]] = OrderedDict()
 
-    def find(self, sample_ids: Sequence[SampleId]) -> Rows:
-        """Return the rows of samples, (sample_ids,) int64; -1 for unknown ones."""
-        hashes = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
-        rows = np.searchsorted(self.hashes, hashes)
-        rows[rows == len(self.hashes)] = 0
-        if not len(self.hashes):
-            return np.full(len(hashes), -1)
-        is_known = (self.hashes[rows] == hashes) & (self.shards[rows] != _PURGED)
-        return np.where(is_known, rows, -1)
-
-    def homes(self, sample_ids: Sequence[SampleId]) -> list[tuple[int, int] | None]:
-        """Return the shard and slice of each sample; None for unknown ones."""
-        rows = self.find(sample_ids)
-        known = rows[rows >= 0]
-        homes = zip(self.shards[known].tolist(), self.slices[known].tolist(), strict=True)
-        return [next(homes) if is_known else None for is_known in (rows >= 0).tolist()]
-
-    def padded(self) -> dict[str, str]:
-        """Return the ids that are text with space around: text without it -> id. Two of one text are left out."""
-        if pa.types.is_integer(self.ids.type):
-            return {}
-        ids = self.ids.filter(pa.array(self.shards != _PURGED))
-        trimmed = pc.utf8_trim_whitespace(ids)
-        is_padded = pc.not_equal(ids, trimmed)
-        pairs = list(zip(trimmed.filter(is_padded).to_pylist(), ids.filter(is_padded).to_pylist(), strict=True))
-        counts = Counter(text for text, _ in pairs)
-        return {text: sample_id for text, sample_id in pairs if counts[text] == 1}
+    def homes(self, sample_ids: Sequence[SampleId]) -> list[Home | None]:
+        """Return the shard and slice of each sample; None for unknown ones. Raises FileMissing, FileCorrupt."""
+        hashes = identity_hashes(sample_ids, seed=self._partition.seed, purpose="sample")
+        homes_of_ids: list[Home | None] = [None] * len(sample_ids)
+        for shard, places in self._candidates(sample_ids).items():
+            index = self._index(shard)
+            rows = index.rows(hashes[places])
+            for place, row in zip(places[rows >= 0].tolist(), rows[rows >= 0].tolist(), strict=True):
+                homes_of_ids[place] = (shard, int(index.slices[row]))
+        return homes_of_ids
 
     def owned_by(self, owners: Sequence[SampleId]) -> list[list[SampleId]]:
-        """Return the ids of each owner's samples."""
-        if not owners:
-            return []
-        hashes = owner_hashes(owners, seed=self.seed)
-        rows = np.flatnonzero(np.isin(self.owners, hashes))
-        rows = rows[np.argsort(self.owners[rows], kind="stable")]
-        present = self.owners[rows]
-        ids: list[SampleId] = self.ids.take(rows).to_pylist()
-        spans = zip(np.searchsorted(present, hashes), np.searchsorted(present, hashes, side="right"), strict=True)
-        return [ids[start:end] for start, end in spans]
+        """Return the ids of each owner's samples. Raises FileMissing, FileCorrupt."""
+        hashes = owner_hashes(owners, seed=self._partition.seed)
+        owned: list[list[SampleId]] = [[] for _ in owners]
+        for shard, places in self._shards_of_owners(owners).items():
+            index = self._index(shard)
+            for place in places:
+                owned[place] += index.ids.filter(index.owned_by(hashes[place])).to_pylist()
+        return owned
 
-    def purge(self, sample_ids: Iterable[SampleId]) -> None:
-        """Remove purged samples, in time proportional to their number."""
-        rows = self.find(list(sample_ids))
-        rows = rows[rows >= 0]
-        self.shards[rows], self.owners[rows] = _PURGED, 0
-        self.purged += len(rows)
-        if self.purged > MAX_PURGED_SHARE * len(self.hashes):
-            self._select(np.flatnonzero(self.shards != _PURGED))
-            self.purged = 0
+    def padded(self) -> Mapping[str, str]:
+        """Return the ids that are text with space around, which only tables of version 0.1 have: text without it -> id.
 
-    def _select(self, rows: Rows) -> None:
-        """Reduce the index to these rows, in this order."""
-        self.hashes, self.shards, self.slices = self.hashes[rows], self.shards[rows], self.slices[rows]
-        self.owners, self.ids = self.owners[rows], self.ids.take(rows)
+        Raises FileMissing, FileCorrupt.
+        """
+        first_version = [shard for shard in range(self._partition.shards) if self._samples_of(shard).index is None]
+        return padded_ids([self._index(shard).ids for shard in first_version])
+
+    def _candidates(self, sample_ids: Sequence[SampleId]) -> dict[int, Indices]:
+        """Return the shards that samples can be in, each with the places of these samples in the sequence."""
+        if self._partition.policy != "owner":
+            return _by_shard(homes(sample_ids, self._partition, risks=np.zeros(len(sample_ids)))[0])
+        every = range(self._partition.shards)
+        routes = self._routes()
+        if routes is None:
+            places = np.arange(len(sample_ids))
+            return dict.fromkeys(every, places) if len(places) else {}
+        of_none = homes(sample_ids, self._partition, owners=[None] * len(sample_ids))[0]
+        pairs = list(enumerate(of_none.tolist()))  # as a sample without an owner
+        keys = route_hashes(sample_ids, self._store.keys.hash_key, of_owners=False)
+        pairs += [(place, shard) for each in routes for place, shard in _routed(each, keys)]
+        return _grouped(pairs)
+
+    def _shards_of_owners(self, owners: Sequence[SampleId]) -> dict[int, Indices]:
+        """Return the shards that samples of owners can be in, each with the places of these owners in the sequence."""
+        if self._partition.policy == "owner":
+            texts = [str(owner) for owner in owners]
+            return _by_shard(homes(texts, self._partition, owners=texts)[0])
+        routes = self._routes()
+        if routes is None:
+            places = np.arange(len(owners))
+            return dict.fromkeys(range(self._partition.shards), places) if len(places) else {}
+        keys = route_hashes(owners, self._store.keys.hash_key, of_owners=True)
+        return _grouped([pair for each in routes for pair in _routed(each, keys)])
+
+    def _routes(self) -> list[Routes] | None:
+        """Return the run's routes; None unless all of its samples have them."""
+        of_training, added = self._store.manifest.routes, self._added_routes()
+        refs = [ref for ref in (*(of_training or ()), *added) if ref is not None]
+        if of_training is None or len(refs) < len(of_training) + len(added):
+            return None
+        return [self._store.read_routes(ref) for ref in refs]
+
+    def _index(self, shard: int) -> ShardIndex:
+        files = self._samples_of(shard)
+        ref = files.index or files.table
+        if ref in self._kept:
+            self._kept.move_to_end(ref)
+            return self._kept[ref][0]
+        index = self._store.read_index(files)
+        self._kept[ref] = (index, index.ids.nbytes + index.hashes.nbytes + index.slices.nbytes)
+        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > MAX_KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return index
 
 
-def owner_hashes(owners: Iterable[SampleId | None], *, seed: int) -> Hashes:
-    """Return keyed hashes of owners; 0 for None."""
-    owners = list(owners)  # by their text, as the command line names them
-    hashes = identity_hashes([str(owner) for owner in owners], seed=seed, purpose="owner")
-    hashes[[owner is None for owner in owners]] = 0
-    return hashes
+def _routed(routes: Routes, keys: Hashes) -> Iterator[tuple[int, int]]:
+    """Yield the place of each key that has routes, with each of its shards."""
+    return ((place, shard) for place, key in enumerate(keys) for shard in routes.shards_of(key))
 
 
-class LazySampleIndex:
-    """A run's sample index, read when the first request needs it: many calls on a coordinator need none."""
+def _by_shard(shards: Indices) -> dict[int, Indices]:
+    """Return shard -> places that have it."""
+    order = np.argsort(shards, kind="stable")
+    distinct, starts = np.unique(shards[order], return_index=True)
+    return dict(zip(distinct.tolist(), np.split(order, starts[1:]), strict=True)) if len(shards) else {}
 
-    def __init__(self, store: RunStore, tables: Callable[[], Sequence[FileRef]]) -> None:
-        """Remember where to read. `tables` returns the current table of each shard."""
-        self._store, self._tables = store, tables
-        self._index: SampleIndex | None = None
 
-    def get(self) -> SampleIndex:
-        """Return the index, which later purges change. Raises FileMissing, FileCorrupt."""
-        if self._index is None:
-            self._index = SampleIndex.read(self._store, self._tables())
-        return self._index
-
-    def forget(self) -> None:
-        """Let the next request read the index again, after samples were added to the tables."""
-        self._index = None
-
-    def purge(self, sample_ids: Iterable[SampleId]) -> None:
-        """Remove purged samples, if the index was read."""
-        if self._index is not None:
-            self._index.purge(sample_ids)
+def _grouped(pairs: Sequence[tuple[int, int]]) -> dict[int, Indices]:
+    """Return shard -> distinct places, of pairs of place and shard."""
+    grouped: dict[int, set[int]] = {}
+    for place, shard in pairs:
+        grouped.setdefault(shard, set()).add(place)
+    return {shard: np.array(sorted(places)) for shard, places in sorted(grouped.items())}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymu.core.partition import identity_hashes
-from raymu.core.records import FileRef, SampleId
+from raymu.core.records import FileRef, SampleFiles, SampleId
 from raymu.data.tables import from_arrow
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
@@ -62,8 +62,13 @@ def read_shard_samples(store: RunStore, ref: FileRef) -> ShardSamples:
     return ShardSamples.ordered(table, hashes=hashes, slices=slices)
 
 
-def write_without(store: RunStore, shard: int, ref: FileRef, forget: Collection[SampleId]) -> FileRef:
-    """Write a shard's table without some samples. The old table is superseded, and purged like any other file."""
-    table = store.read_table(ref)
+def write_without(store: RunStore, shard: int, files: SampleFiles, forget: Collection[SampleId]) -> SampleFiles:
+    """Write a shard's table and its index without some samples. The old ones are superseded, and purged like other files."""
+    table = store.read_table(files.table)
     is_forgotten = pc.is_in(table["id"], value_set=pa.array(list(forget), type=table["id"].type))
-    return store.write_table(shard, table.filter(pc.invert(is_forgotten)))
+    index = None
+    if files.index is not None:
+        index = store.read_index(files).without(
+            identity_hashes(forget, seed=store.config.partition.seed, purpose="sample")
+        )
+    return store.write_samples(shard, table.filter(pc.invert(is_forgotten)), index)

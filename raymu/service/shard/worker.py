@@ -10,7 +10,7 @@ import torch
 from raymu.config import Device
 from raymu.core.commands import RepairReport, TrainShard
 from raymu.core.partition import Hashes, identity_hashes
-from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
+from raymu.core.records import Remedy, SampleFiles, SampleId, ShardLineage
 from raymu.core.remedies import training_passes
 from raymu.core.repair_speed import training_speed, update_seconds_per_pass
 from raymu.core.telemetry.log_fields import LogValue, logged_requests
@@ -144,6 +144,7 @@ class ShardWorker:
         lineage = ShardLineage(
             shard=command.shard,
             table=command.table,
+            index=command.index,
             slice_samples=samples.slice_samples(self._slices),
             checkpoints=trained.checkpoints,
             updates=trained.updates,
@@ -230,8 +231,10 @@ class ShardWorker:
         inexact = tuple(dict.fromkeys((*self._inexact, *kept)))
         if inexact:
             reason = f"{reason}; inconclusive, since {'; '.join(inexact)}"
+        retained = self._retained_samples(task)
         lineage = before.retrained(
-            table=self._retained_table(task),
+            table=retained.table,
+            index=retained.index,
             slice_samples=retain.slice_samples(self._slices),
             checkpoints=trained.checkpoints,
             updates=trained.updates,
@@ -263,10 +266,12 @@ class ShardWorker:
         payload, weights = patch.trainer.dump(stage=self._slices - 1, determinism=self._determinism)
         file = self._files.write(command.shard, "patched", payload)
         write_s = time.perf_counter() - started  # a stage's seconds have that of its checkpoint too
+        retained = self._retained_samples(task)
         lineage = before.patched(
             command.earliest_slice,
             command.request_ids,
-            table=self._retained_table(task),
+            table=retained.table,
+            index=retained.index,
             slice_samples=retain.slice_samples(self._slices),
             updates=patch.updates,
             serving=replace(before.serving, stage=self._slices - 1, file=file, weights_sha256=weights),
@@ -285,8 +290,8 @@ class ShardWorker:
             unseen_loss=patch.unseen_loss,
         )
 
-    def _retained_table(self, task: RepairTask) -> FileRef:
-        return write_without(self._store, task.command.shard, task.command.lineage.table, task.forget)
+    def _retained_samples(self, task: RepairTask) -> SampleFiles:
+        return write_without(self._store, task.command.shard, task.command.lineage.sample_files, task.forget)
 
     @property
     def _slices(self) -> int:

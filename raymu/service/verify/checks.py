@@ -150,7 +150,7 @@ def _files_being_restored(evidence: Evidence) -> set[FileRef]:
 
 def _files_before(lineage: ShardLineage, stage: int) -> set[FileRef]:
     checkpoints = {checkpoint.file for checkpoint in lineage.checkpoints[:stage] if checkpoint}
-    return {lineage.table, *checkpoints, *filter(None, lineage.updates[:stage])}
+    return {*lineage.sample_files.files, *checkpoints, *filter(None, lineage.updates[:stage])}
 
 
 def _lineage(evidence: Evidence) -> Findings:

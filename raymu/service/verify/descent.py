@@ -9,6 +9,7 @@ from raymu.core.findings import FindingKind
 from raymu.core.partition import descent_digest, identity_hashes
 from raymu.core.records import CheckpointRef, Constituent, Generation, ShardLineage, ShardState
 from raymu.core.verdict import Finding, fails, leaves_open
+from raymu.data.shard_index import COLUMNS, ShardIndex
 from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.service.verify.evidence import Expected
 from raymu.store.run import RunStore
@@ -34,7 +35,10 @@ class _ShardSamples:
     """The samples in a shard's table, to be compared with the recorded descent of its states."""
 
     def __init__(self, store: RunStore, lineage: ShardLineage, expected: Expected) -> None:
-        table = store.read_table(lineage.table, ["id", "slice"])
+        columns = [name for name in COLUMNS if name != "owner" or store.config.data.owner]
+        table = store.read_table(lineage.table, columns)
+        index = ShardIndex.of(table, seed=store.config.partition.seed)
+        self._is_indexed = lineage.index is None or store.read_index(lineage.sample_files).equals(index)
         sample_ids, revoked = table["id"].to_pylist(), expected.revoked
         waiting = expected.waiting(lineage.shard)
         self._lineage, self._key, self._descents = lineage, store.keys.hash_key, expected.descents
@@ -49,6 +53,8 @@ class _ShardSamples:
         if self._left_in:
             samples = plural(self._left_in, "revoked sample")
             yield FindingKind.LINEAGE, f"still contains {samples} of requests that are recorded as repaired"
+        if not self._is_indexed:
+            yield FindingKind.LINEAGE, "has an index of other samples than its table contains"
         counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
         if tuple(counts) != self._lineage.slice_samples:
             yield FindingKind.LINEAGE, "contains other samples than its lineage records"

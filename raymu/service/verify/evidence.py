@@ -109,7 +109,10 @@ class Expected:
     def of(cls, store: RunStore, events: tuple[Event, ...]) -> "Expected":
         """Replay the events as a coordinator does."""
         config, projection = store.config, Receipts()
-        board = RevocationBoard.replayed(events, RunShape.of(config), workers=1, tables=store.manifest.tables)
+        manifest = store.manifest
+        board = RevocationBoard.replayed(
+            events, RunShape.of(config), workers=1, tables=manifest.tables, indexes=manifest.indexes
+        )
         receipts: list[tuple[int, Receipt]] = []
         unpublished: dict[int, set[str]] = {}
         for sequence, event in enumerate(events, start=1):

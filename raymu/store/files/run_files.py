@@ -14,6 +14,7 @@ from pyarrow import fs
 
 from raymu.core.records import FileRef
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
+from raymu.data.arrow_source import arrow_reader
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RunInvalid, StorageFailed
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.database_files import read_in_use
@@ -125,6 +126,19 @@ class RunFiles:
         if hashlib.sha256(payload).hexdigest() != ref.sha256:
             raise FileCorrupt(self.display_path(ref.path), "its bytes are not those that were written")
         return payload
+
+    def map_checked(self, ref: FileRef) -> pa.Buffer:
+        """Return a file as `read_checked` does, on a local disk without a copy in memory.
+
+        Raises FileMissing, FileCorrupt, FileUnreadable.
+        """
+        if self.local is None or ref.byte_size == 0:
+            return arrow_reader(self.read_checked(ref)).read_buffer()
+        with self._opened(ref.path):  # a link, a folder or a missing file is refused as by every reader
+            mapped = pa.memory_map(self._at(ref.path)).read_buffer()
+        if hashlib.sha256(mapped).hexdigest() != ref.sha256:
+            raise FileCorrupt(self.display_path(ref.path), "its bytes are not those that were written")
+        return mapped
 
     def damage(self, refs: Sequence[FileRef]) -> list[FileMissing | FileCorrupt | None]:
         """Return the damage of each of these files; None for one that is as written. Raises FileUnreadable."""

@@ -11,7 +11,6 @@ from raymu.service.coordinator.coordinator import utc_now
 from raymu.service.coordinator.executor import Executor
 from raymu.service.coordinator.session import Session
 from raymu.service.history import replay
-from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events
 from tests.support.examples import make_config, revoke, train_run, write_samples
@@ -27,8 +26,7 @@ def executor(tmp_path: Path) -> Executor:
     store = RunStore(str(tmp_path / "run"))
     session = Session(store, clock=utc_now)
     history = replay(session.journal, store.manifest)
-    samples = LazySampleIndex(store, lambda: history.board.tables)
-    return Executor(session, ScriptedFleet(store, fail_after=0), history, samples)
+    return Executor(session, ScriptedFleet(store, fail_after=0), history)
 
 
 def test_a_failure_that_was_repaired_is_not_the_reason_of_a_later_call(executor: Executor) -> None:

@@ -77,7 +77,8 @@ class Worker(ShardWorker):
 
 def training_of(location: Path) -> TrainTask:
     """The training of shard 0 in a run that is not trained yet."""
-    return TrainTask(command=TrainShard(shard=0, table=RunStore(str(location)).manifest.tables[0]), term=0)
+    manifest = RunStore(str(location)).manifest
+    return TrainTask(command=TrainShard(shard=0, table=manifest.tables[0], index=manifest.indexes[0]), term=0)
 
 
 def files_there(location: Path) -> set[str]:
@@ -213,11 +214,11 @@ def test_training_on_other_samples_begins_at_the_first_stage(tmp_path: Path) -> 
     ids = ids_at(config, shard=0, slice_index=1)[:1]
     store = RunStore(str(location))
     table = store.read_table(training_of(location).command.table)
-    fewer = store.write_table(
+    fewer = store.write_samples(
         0, table.filter(pa.array([sample_id not in ids for sample_id in table["id"].to_pylist()]))
     )
     worker = Worker(location)
-    report = worker.train(TrainTask(command=TrainShard(shard=0, table=fewer), term=0))
+    report = worker.train(TrainTask(command=TrainShard(shard=0, table=fewer.table, index=fewer.index), term=0))
     assert worker.stages == list(range(SLICES))
     train_run(config, tmp_path / "calm", exclude=ids)
     assert content_of(report.lineage) == content_of(lineage_of(tmp_path / "calm", 0))

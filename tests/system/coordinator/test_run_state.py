@@ -6,38 +6,38 @@ from typing import Any
 import pytest
 
 import raymu
+from raymu.core.records import SampleFiles
+from raymu.data.shard_index import ShardIndex
 from raymu.errors import SamplesRevoked, UnknownSamples
 from raymu.service.coordinator import coordinator as coordinator_module
 from raymu.service.coordinator.run_state import RunState, check_requests
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import opened
 from tests.support.trained_runs import TrainedRunFactory
 
 
-def test_one_revocation_replays_the_journal_once_and_reads_the_sample_index_once(
+def test_one_revocation_replays_the_journal_once_and_reads_one_index_once(
     trained_run: TrainedRunFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = trained_run()
     reads: list[str] = []
-    replay, read = Journal.events, SampleIndex.read.__func__  # type: ignore[attr-defined]  # of a class method
+    replay, read = Journal.events, RunStore.read_index
 
     def count_replay(journal: Journal) -> Any:
         reads.append("journal")
         return replay(journal)
 
-    def count_read(kind: type[SampleIndex], *arguments: Any) -> SampleIndex:
+    def count_read(store: RunStore, files: SampleFiles) -> ShardIndex:
         reads.append("samples")
-        index: SampleIndex = read(kind, *arguments)
-        return index
+        return read(store, files)
 
     monkeypatch.setattr(Journal, "events", count_replay)
-    monkeypatch.setattr(SampleIndex, "read", classmethod(count_read))
+    monkeypatch.setattr(RunStore, "read_index", count_read)
     with raymu.open_run(run.location) as opened_run:
-        opened_run.revoke(run.ids()[:2])
-    assert sorted(reads) == ["journal", "samples"]
+        opened_run.revoke(run.ids(shard=0)[:2], strategy="dpus")
+    assert sorted(reads) == ["journal", "samples", "samples"], "once to look up, once by the worker that rewrites it"
 
 
 def test_a_refused_first_request_does_not_take_the_run_over(trained_run: TrainedRunFactory) -> None:

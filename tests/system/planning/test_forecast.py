@@ -1,15 +1,14 @@
 """Forecasts of single requests."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from raymu.core.records import FileRef
+from raymu.core.records import SampleFiles
+from raymu.data.shard_index import ShardIndex
 from raymu.errors import FileMissing
 from raymu.service.planning.forecast import plan
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, lineage_of
 from tests.support.examples import make_config, revoke, train_run, write_samples
@@ -38,22 +37,24 @@ def test_a_forecast_is_repeated_if_the_run_changes_meanwhile(tmp_path: Path, mon
     run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
     *early, sample_id = ids_at(config, shard=0, slice_index=0)[:4]
     revoke(run, [early.pop()], strategy="sisa")  # so that the coordinator has its own index from here on
-    read = SampleIndex.read
+    read = RunStore.read_index
 
-    def after_a_revocation(store: RunStore, tables: Sequence[FileRef]) -> SampleIndex:
+    def after_a_revocation(store: RunStore, files: SampleFiles) -> ShardIndex:
         if early:
             revoke(run, [early.pop()], strategy="sisa")
-        return read(store, tables)
+        return read(store, files)
 
-    monkeypatch.setattr(SampleIndex, "read", after_a_revocation)
+    monkeypatch.setattr(RunStore, "read_index", after_a_revocation)
     forecast = plan(store, Revocation(ids=(sample_id,)))
     assert not early
     assert forecast == plan(store, Revocation(ids=(sample_id,)))
 
 
-def test_a_forecast_from_tables_that_are_missing_is_refused(trained_run: TrainedRunFactory) -> None:
+def test_a_forecast_from_an_index_that_is_missing_is_refused(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
-    (run.location / lineage_of(run.location, 0).table.path).unlink()
+    index = lineage_of(run.location, 1).index
+    assert index
+    (run.location / index.path).unlink()
     with pytest.raises(FileMissing, match="raymu rebuild"):
         plan(run.store, Revocation(ids=(run.ids(shard=1)[0],)))
 

@@ -197,7 +197,7 @@ def test_an_interrupted_creation_starts_again(location: str, manifest: RunManife
         pass
 
     def tables() -> Iterator[pa.Table]:
-        yield pa.table({"id": [1]})
+        yield pa.table({"id": [1], "slice": [0]})
         raise Crash
 
     store = RunStore(location)

@@ -14,13 +14,16 @@ import pytest
 import sqlalchemy as sql
 
 from raymu.core.events import RevocationsAccepted
+from raymu.core.records import SampleId
 from raymu.errors import RequestInvalid, SamplesRevoked
 from raymu.service.history import replay
-from raymu.service.ingest import prepare_run
+from raymu.service.ingest import prepare_run, sample_homes
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmissionResult, AdmittedRequest
 from raymu.service.requests.lookup import find_requests
 from raymu.service.requests.revocation import Revocation
+from raymu.service.requests.sample_index import SampleIndex
+from raymu.service.shard.files import write_without
 from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
@@ -46,8 +49,17 @@ class Requests:
     """Admits requests, and commits those that can be accepted."""
 
     def __init__(self, store: RunStore, journal: Journal) -> None:
-        self.journal = journal
-        self._admission = Admission(store, journal, replay(journal, store.manifest))
+        self.journal, self._store, self._history = journal, store, replay(journal, store.manifest)
+        self._admission = Admission(store, journal, self._history)
+
+    def purge(self, sample_id: SampleId) -> None:
+        """Let the samples of later requests be those without one."""
+        store, board = self._store, self._history.board
+        samples = [
+            write_without(store, shard, board.samples_of(shard), [sample_id])
+            for shard in range(store.config.partition.shards)
+        ]
+        self._admission = Admission(store, self.journal, self._history, SampleIndex(store, samples.__getitem__))
 
     def admit(self, **fields: Any) -> AdmissionResult:
         [result] = self._admission.admit([Revocation(**fields)], now=NOW)
@@ -133,11 +145,16 @@ def first_version(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     table = write_samples(folder / "all.parquet", samples=40)
     table = table.set_column(0, "id", pa.array([f"x{number}" for number in range(40)]))
     pq.write_table(table, folder / "all.parquet")
-    prepared = prepare_run(make_config(folder / "all.parquet"), str(folder / "run"))
+    config = make_config(folder / "all.parquet")
+    prepared = prepare_run(config, str(folder / "run"))
     ids = prepared.table.ids.copy()
     ids[: len(PADDED)] = PADDED
-    replace(prepared, table=replace(prepared.table, ids=ids)).write()
-    return RunStore(str(folder / "run"))
+    padded = replace(prepared.table, ids=ids)
+    shards, slices = sample_homes(padded, config.partition)
+    replace(prepared, table=padded, shards=shards, slices=slices).write()
+    store = RunStore(str(folder / "run"))
+    store.manifest = replace(store.manifest, indexes=(), routes=None)
+    return store
 
 
 @pytest.fixture
@@ -161,7 +178,7 @@ def test_an_id_that_version_0_1_kept_is_found_as_it_is_and_without_its_space(
 
 def test_a_revoked_id_is_not_taken_for_another_with_space_around(requests_of_first_version: Requests) -> None:
     requests_of_first_version.admit(ids=("a",))
-    requests_of_first_version._admission._samples.purge(["a"])
+    requests_of_first_version.purge("a")
     assert isinstance(requests_of_first_version.admit(ids=("a",)), SamplesRevoked)
     result = requests_of_first_version.admit(ids=("a  ",))
     assert isinstance(result, AdmittedRequest)

@@ -1,54 +1,126 @@
-"""The homes of samples, while they are purged one after another."""
+"""The homes of samples, looked up in the files of the shards that they can be in, while samples are taken out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from raymu.core.records import SampleId
+from raymu.core.records import FileRef, SampleFiles, SampleId
+from raymu.errors import FileCorrupt
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.sample_index import SampleIndex
+from raymu.service.shard.files import write_without
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import homes
 from tests.support.examples import make_config, write_samples
 
-SAMPLES = 240
+SAMPLES, SHARDS = 240, 3
 
 
+class Shards:
+    """The current files of a run's shards, and which of them were read."""
+
+    def __init__(self, store: RunStore, *, has_indexes: bool = True) -> None:
+        self.store, self.read = store, list[int]()
+        manifest = store.manifest
+        self.files = [
+            SampleFiles(table=table, index=index if has_indexes else None)
+            for table, index in zip(manifest.tables, manifest.indexes, strict=True)
+        ]
+
+    def samples_of(self, shard: int) -> SampleFiles:
+        self.read.append(shard)
+        return self.files[shard]
+
+    def forget(self, sample_ids: set[SampleId]) -> None:
+        self.files = [write_without(self.store, shard, files, sample_ids) for shard, files in enumerate(self.files)]
+
+
+@pytest.mark.parametrize("has_indexes", [True, False])
+@pytest.mark.parametrize("policy", ["uniform", "owner", "risk"])
 @pytest.mark.parametrize("text_ids", [False, True])
-def test_what_is_purged_is_unknown_and_the_rest_stays_where_it_is(tmp_path: Path, text_ids: bool) -> None:
-    index, left, owners = indexed(tmp_path, text_ids=text_ids)
+def test_what_is_forgotten_is_unknown_and_the_rest_stays_where_it_is(
+    tmp_path: Path, text_ids: bool, policy: str, has_indexes: bool
+) -> None:
+    store, left, owners = ingested(tmp_path, text_ids=text_ids, policy=policy)
+    shards = Shards(store, has_indexes=has_indexes)
+    index = SampleIndex(store, shards.samples_of)
     order = np.random.default_rng(5).permutation(SAMPLES)
-    for group in np.array_split(np.array(list(left), dtype=object)[order], 60):
-        index.purge(group)
+    every_id = np.array(list(left), dtype=object)[order]
+    for group in (list[SampleId](), *(part.tolist() for part in np.array_split(every_id, 6))):
+        shards.forget(set(group))
         for sample_id in group:
             del left[sample_id]
-        every = [*owners, -1 if not text_ids else "nobody"]
+        every = [*owners, "nobody" if text_ids else -1]
         assert index.homes(every) == [left.get(sample_id) for sample_id in every]
         names = sorted(set(owners.values()))
         owned = [{sample_id for sample_id in left if owners[sample_id] == name} for name in names]
-        assert [set(ids) for ids in index.owned_by(names)] == owned
+        assert [set(ids) for ids in index.owned_by([*names, "owner-of-none"])] == [*owned, set()]
     assert left == {}
-    assert len(index.ids) == 0, "raw ids do not outlive their samples for long"
 
 
-def test_purging_one_sample_copies_no_other(tmp_path: Path) -> None:
-    index, left, _ = indexed(tmp_path)
-    hashes, [first, second, *_] = index.hashes, left
-    index.purge([first])
-    index.purge([first, second])
-    assert index.hashes is hashes
-    assert index.homes([first, second]) == [None, None]
+@pytest.mark.parametrize("policy", ["uniform", "owner", "risk"])
+def test_only_shards_that_can_hold_a_sample_are_read(tmp_path: Path, policy: str) -> None:
+    store, places, owners = ingested(tmp_path, policy=policy)
+    for sample_id, (shard, _) in list(places.items())[:20]:
+        shards = Shards(store)
+        assert SampleIndex(store, shards.samples_of).homes([sample_id]) == [places[sample_id]]
+        as_of_no_owner = policy == "owner"  # without a route, its id alone says where it is
+        assert shard in shards.read
+        assert len(shards.read) <= 1 + as_of_no_owner
+        shards = Shards(store)
+        SampleIndex(store, shards.samples_of).owned_by([owners[sample_id]])
+        assert set(shards.read) == {places[each][0] for each in places if owners[each] == owners[sample_id]}
 
 
-def indexed(
-    tmp_path: Path, *, text_ids: bool = False
-) -> tuple[SampleIndex, dict[SampleId, tuple[int, int]], dict[SampleId, str]]:
-    """Return the index, each sample's shard and slice, and each sample's owner."""
+def test_a_run_without_routes_is_searched_whole(tmp_path: Path) -> None:
+    store, places, _ = ingested(tmp_path, policy="owner")
+    store.manifest = replace(store.manifest, routes=None)
+    shards = Shards(store)
+    index = SampleIndex(store, shards.samples_of)
+    assert index.homes(list(places)) == list(places.values())
+    assert set(shards.read) == set(range(SHARDS))
+
+
+def test_the_files_of_samples_that_are_gone_have_no_id_of_them(tmp_path: Path) -> None:
+    store, places, _ = ingested(tmp_path, text_ids=True)
+    shards = Shards(store)
+    shards.forget(set(places))
+    assert all(not len(store.read_index(files).ids) for files in shards.files)
+    routes = [store.files.read(ref.path) for ref in store.manifest.routes or ()]
+    assert routes
+    assert not any(str(sample_id).encode() in payload for sample_id in places for payload in routes)
+
+
+def test_a_changed_index_is_refused(tmp_path: Path) -> None:
+    store, places, _ = ingested(tmp_path)
+    shards = Shards(store)
+    sample_id, (shard, _) = next(iter(places.items()))
+    path = tmp_path / "run" / index_ref(shards.files[shard]).path
+    payload = bytearray(path.read_bytes())
+    payload[len(payload) // 2] ^= 1
+    path.write_bytes(payload)
+    with pytest.raises(FileCorrupt, match="index"):
+        SampleIndex(store, shards.samples_of).homes([sample_id])
+
+
+def index_ref(files: SampleFiles) -> FileRef:
+    assert files.index
+    return files.index
+
+
+def ingested(
+    tmp_path: Path, *, text_ids: bool = False, policy: str = "uniform"
+) -> tuple[RunStore, dict[SampleId, tuple[int, int]], dict[SampleId, str]]:
+    """Return a run that is not trained, each sample's shard and slice, and each sample's owner."""
     table = write_samples(tmp_path / "all.parquet", samples=SAMPLES, text_ids=text_ids)
-    config = make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"shards": 3, "slices": 2})
+    data = {"owner": "owner", **({"risk": "risk"} if policy == "risk" else {})}
+    config = make_config(
+        tmp_path / "all.parquet", data=data, partition={"shards": SHARDS, "slices": 2, "policy": policy}
+    )
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     owners = dict(zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True))
     places = {sample_id: (shard, position) for sample_id, shard, position in homes(config)}
-    return SampleIndex.read(store, store.manifest.tables), places, owners
+    return store, places, owners

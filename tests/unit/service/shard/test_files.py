@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymu.core.records import SampleId
+from raymu.core.records import SampleFiles, SampleId
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.service.shard.files import write_without
 from raymu.store.run import RunStore
+from tests.support.examples import make_config
 from tests.support.stored_records import names
 
 
@@ -25,7 +26,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def samples(ids: Sequence[SampleId]) -> pa.Table:
     notes = [f"about {sample_id}" for sample_id in ids]
-    return pa.table({"id": pa.array(ids), "note": pa.array(notes)}).replace_schema_metadata({"shape": "[1]"})
+    slices = pa.array([0] * len(ids), type=pa.int64())
+    return pa.table({"id": pa.array(ids), "slice": slices, "note": pa.array(notes)}).replace_schema_metadata(
+        {"shape": "[1]"}
+    )
+
+
+def written(store: RunStore, shard: int, table: pa.Table) -> SampleFiles:
+    store.config = make_config("all.parquet")
+    return store.write_samples(shard, table)
 
 
 @given(
@@ -38,24 +47,25 @@ def test_a_table_without_some_samples_is_the_one_that_never_held_them(
 ) -> None:
     store = RunStore(str(shared))
     table = samples(ids)
-    whole = store.write_table(1, table)
-    assert store.read_table(whole).equals(table, check_metadata=True)
+    whole = written(store, 1, table)
+    assert store.read_table(whole.table).equals(table, check_metadata=True)
     forget = set(data.draw(st.lists(st.sampled_from(ids), unique=True)))
     rest = write_without(store, 1, whole, forget)
     kept = samples([sample_id for sample_id in ids if sample_id not in forget])
-    assert store.read_table(rest).equals(kept.cast(table.schema), check_metadata=True)
+    assert store.read_table(rest.table).equals(kept.cast(table.schema), check_metadata=True)
+    assert rest == written(store, 1, kept.cast(table.schema)), "the index too"
     assert write_without(store, 1, rest, forget) == rest
 
 
 def test_a_superseded_table_leaves_no_bytes_in_the_run(store: RunStore, tmp_path: Path) -> None:
-    whole = store.write_table(0, samples(["anna@example.org", "zoe@example.org"]))
+    whole = written(store, 0, samples(["anna@example.org", "zoe@example.org"]))
 
     def holds(text: bytes) -> bool:
         return any(text in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
     assert holds(b"zoe@example.org")
     write_without(store, 0, whole, ["zoe@example.org"])
-    assert store.destroy([whole]) == 1
+    assert store.destroy(whole.files) == 2
     assert holds(b"anna@example.org")
     assert not holds(b"zoe@example.org")
 

@@ -1,0 +1,147 @@
+"""The index of a shard's samples: slices and owners, sorted by the hashes of ids, to be searched in a mapped file."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymu.core.arrays import Mask
+from raymu.core.partition import Hashes, Indices, identity_hashes
+from raymu.core.records import SampleId
+
+COLUMNS = ("id", "slice", "owner")
+"""Columns of a shard's table that its index is made of; `owner` only where the run knows owners."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShardIndex:
+    """The samples of one shard, in the order of the hashes of their ids."""
+
+    hashes: Hashes
+    """(samples,) uint64, ascending: the hash of each id for the purpose `sample`."""
+    slices: npt.NDArray[np.int32]
+    """(samples,) int32."""
+    owners: Hashes | None
+    """(samples,) uint64 hashes of owners, 0 for a sample without one; None if the run knows no owners."""
+    ids: pa.Array
+    """(samples,) integers or text."""
+
+    @classmethod
+    def of(cls, table: pa.Table, *, seed: int) -> "ShardIndex":
+        """Make the index of a shard's table.
+
+        Args:
+            table: The columns `COLUMNS` of the run's own table.
+            seed: The seed of the run's partition, which the hashes derive from.
+        """
+        ids = pa.concat_arrays(table["id"].chunks) if table["id"].num_chunks else pa.array([], table["id"].type)
+        values = ids.to_numpy() if pa.types.is_integer(ids.type) else ids.to_pylist()
+        hashes = identity_hashes(values, seed=seed, purpose="sample")
+        order = np.argsort(hashes, kind="stable")
+        owners = _owner_column(table, seed=seed)
+        return cls(
+            hashes=hashes[order],
+            slices=table["slice"].to_numpy().astype(np.int32)[order],
+            owners=None if owners is None else owners[order],
+            ids=ids.take(pa.array(order)),
+        )
+
+    @classmethod
+    def read(cls, source: pa.Buffer) -> "ShardIndex":
+        """Read an index without copying it. Raises pa.ArrowException, KeyError or ValueError for other bytes."""
+        with pa.ipc.open_file(source) as reader:
+            table = reader.read_all()
+        return cls(
+            hashes=_whole(table["hash"]).to_numpy(),
+            slices=_whole(table["slice"]).to_numpy(),
+            owners=_whole(table["owner"]).to_numpy() if "owner" in table.column_names else None,
+            ids=_whole(table["id"]),
+        )
+
+    def payload(self) -> pa.Buffer:
+        """Return the bytes of the index's file: Arrow IPC without compression, so that it can be mapped into memory."""
+        columns = {"hash": pa.array(self.hashes), "slice": pa.array(self.slices), "id": self.ids}
+        if self.owners is not None:
+            columns["owner"] = pa.array(self.owners)
+        table, sink = pa.table(columns), pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        return sink.getvalue()
+
+    def equals(self, other: "ShardIndex") -> bool:
+        """Return whether two indexes are of the same samples."""
+        if self.owners is None or other.owners is None:
+            are_owned_alike = self.owners is other.owners
+        else:
+            are_owned_alike = np.array_equal(self.owners, other.owners)
+        return bool(
+            are_owned_alike
+            and np.array_equal(self.hashes, other.hashes)
+            and np.array_equal(self.slices, other.slices)
+            and self.ids.equals(other.ids)
+        )
+
+    def rows(self, hashes: Hashes) -> Indices:
+        """Return the row of each hash, (hashes,) int64; -1 for those that the shard does not hold."""
+        if not len(self.hashes):
+            return np.full(len(hashes), -1)
+        rows = np.searchsorted(self.hashes, hashes)
+        rows[rows == len(self.hashes)] = 0
+        return np.where(self.hashes[rows] == hashes, rows, -1)
+
+    def without(self, hashes: Hashes) -> "ShardIndex":
+        """Return the index without the samples that have these hashes."""
+        is_kept = ~np.isin(self.hashes, hashes)
+        return ShardIndex(
+            hashes=self.hashes[is_kept],
+            slices=self.slices[is_kept],
+            owners=None if self.owners is None else self.owners[is_kept],
+            ids=self.ids.filter(pa.array(is_kept)),
+        )
+
+    def owned_by(self, owner: np.uint64) -> Mask:
+        """Return which samples belong to the owner with this hash, (samples,) bool."""
+        return np.zeros(len(self.hashes), dtype=bool) if self.owners is None else self.owners == owner
+
+
+def owner_hashes(owners: Iterable[SampleId | None], *, seed: int) -> Hashes:
+    """Return hashes of owners by their text, as the command line names them: (owners,) uint64; 0 for None."""
+    owners = list(owners)
+    hashes = identity_hashes([str(owner) for owner in owners], seed=seed, purpose="owner")
+    hashes[[owner is None for owner in owners]] = 0
+    return hashes
+
+
+def padded_ids(parts: Sequence[pa.Array]) -> dict[str, str]:
+    """Return the ids that are text with space around: text without it -> id. Two of one text are left out."""
+    pairs: dict[str, str | None] = {}
+    for ids in parts:
+        if pa.types.is_integer(ids.type):
+            return {}
+        trimmed = pc.utf8_trim_whitespace(ids)
+        is_padded = pc.not_equal(ids, trimmed)
+        for text, sample_id in zip(
+            trimmed.filter(is_padded).to_pylist(), ids.filter(is_padded).to_pylist(), strict=True
+        ):
+            pairs[text] = None if text in pairs else sample_id
+    return {text: sample_id for text, sample_id in pairs.items() if sample_id is not None}
+
+
+def _owner_column(table: pa.Table, *, seed: int) -> Hashes | None:
+    """Return the hash of each sample's owner; each owner is hashed once."""
+    if "owner" not in table.column_names:
+        return None
+    owners = _whole(table["owner"]).dictionary_encode()
+    distinct = np.append(owner_hashes(owners.dictionary.to_pylist(), seed=seed), np.uint64(0))
+    numbers = pc.fill_null(owners.indices, len(distinct) - 1).to_numpy()
+    hashes: Hashes = distinct[numbers]
+    return hashes
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
