@@ -31,8 +31,8 @@ def write_run(folder: Path, **cluster: Any) -> RunStore:
 
 def train_commands(store: RunStore) -> list[TrainTask]:
     return [
-        TrainTask(command=TrainShard(shard=shard, table=table), term=0)
-        for shard, table in enumerate(store.manifest.tables)
+        TrainTask(command=TrainShard(shard=shard, table=table, index=index), term=0)
+        for shard, (table, index) in enumerate(zip(store.manifest.tables, store.manifest.indexes, strict=True))
     ]
 
 

@@ -41,7 +41,9 @@ def test_a_forecast_is_repeated_if_the_run_changes_meanwhile(tmp_path: Path, mon
 
     def after_a_revocation(store: RunStore, files: SampleFiles) -> ShardIndex:
         if early:
-            revoke(run, [early.pop()], strategy="sisa")
+            with monkeypatch.context() as reading:
+                reading.setattr(RunStore, "read_index", read)
+                revoke(run, [early.pop()], strategy="sisa")
         return read(store, files)
 
     monkeypatch.setattr(RunStore, "read_index", after_a_revocation)

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(held_out, folder / "held-out.parquet")
     by_group = {"contributions": "group", "groups_per_slice": 2, "calibration": False}
     for name, unlearning, strategy in (("retrained", {}, "sisa"), ("varied", by_group, "dpus")):
-        branches: dict[str, Any] = {"unlearning": unlearning}
+        branches: dict[str, Any] = {"unlearning": unlearning, "data": {"owner": "owner"}}
         if name == "varied":
             branches["validation"] = {"data": str(folder / "held-out.parquet")}
             branches["model"] = {"name": "mlp", "hidden": [4], "trainable": "head"}

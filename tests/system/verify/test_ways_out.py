@@ -282,7 +282,7 @@ def test_a_patched_stage_is_replayed_once_it_is_settled(location: Path) -> None:
 
 def test_a_run_that_lost_samples_before_it_was_trained_is_trained_anew(location: Path) -> None:
     an_interrupted_training(location)
-    cut("samples/0001*", location)
+    cut("samples/0001-pyarrow*", location)
     assert "train anew, into another directory" in found_in(location)[FindingKind.UNTRAINED_FILE].what
     with closing(RunStore(str(location)).journal()):
         assert run_command(["settle", str(location)])[0] != 0
