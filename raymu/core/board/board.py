@@ -111,6 +111,7 @@ class RevocationBoard:
             state: The state.
             workers: Number of shards that are repaired side by side.
             tables: The samples of each shard to train, as in the constructor.
+            indexes: Their indexes, as there.
         """
         board = cls(state.shape, workers=workers, tables=tables, indexes=indexes, speeds=state.speeds)
         board._shards = [replace(work, waiting=[*work.waiting]) for work in state.shards]
@@ -135,6 +136,7 @@ class RevocationBoard:
             patched=tuple(sorted(self._patched)),
             publication=self._publication.state(self.lineages),
             extensions=self.extensions,
+            routes=self.added_routes,
             speeds=self.speeds,
         )
 
