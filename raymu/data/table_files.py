@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
-import pyarrow.dataset
-from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs
 
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, locations_of, redacted
@@ -54,8 +52,10 @@ class TableFile:
         """Return the columns that the folders of the path give a value to, as Hive does: owner=anna/part.parquet."""
         folder = str(PurePosixPath(self.path).parent)
         names = dict.fromkeys(match[1] for part in folder.split("/") if (match := _KEY.fullmatch(part)))
-        hive = pyarrow.dataset.HivePartitioning(pa.schema([(name, pa.string()) for name in names]))
-        return dict(pyarrow.dataset.get_partition_keys(hive.parse(self.path)))
+        from pyarrow.dataset import HivePartitioning, get_partition_keys  # which import pandas
+
+        hive = HivePartitioning(pa.schema([(name, pa.string()) for name in names]))
+        return dict(get_partition_keys(hive.parse(self.path)))
 
 
 def require_no_secret(location: str) -> None:
@@ -103,6 +103,8 @@ def _files_at(place: str) -> Iterator[TableFile]:
         yield from _files_below(system, path, place)
         return
     root = path[: path.rfind("/", 0, wildcard.start()) + 1]
+    from fsspec.implementations.arrow import ArrowFSWrapper
+
     for matched in sorted(ArrowFSWrapper(system).glob(path)):
         if not _is_hidden(matched.removeprefix(root)):
             yield from _files_below(system, matched, place)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from inspect import signature
+from types import MethodType
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ from raymu.config.training import OptimizerName
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
 from raymu.training.factories import call_factory, call_row
+from raymu.training.uncompiled import undecorated_step, without_compiler
 
 OPTIMIZERS: Mapping[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
     OptimizerName.ADADELTA: torch.optim.Adadelta,
@@ -54,10 +57,11 @@ def _build(parameters: Iterable[nn.Parameter], training: TrainingConfig) -> torc
     if config.name is not None:
         build = partial(OPTIMIZERS[config.name], lr=rate)
         config = replace(config, args={**_shorthand(training), **config.args})
-        optimizer: torch.optim.Optimizer = call_row(
-            "training.optimizer", config, build, parameters, without=_NOT_THE_USERS
-        )
-        return optimizer
+        without_compiler()
+        optimizer: Any = call_row("training.optimizer", config, build, parameters, without=_NOT_THE_USERS)
+        optimizer.step = MethodType(undecorated_step(type(optimizer)), optimizer)
+        built: torch.optim.Optimizer = optimizer
+        return built
     build = call_factory("training.optimizer", config)
     try:
         optimizer = build(parameters, rate)

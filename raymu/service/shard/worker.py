@@ -86,7 +86,7 @@ class ShardWorker:
         self._files = StateCache(self._store)
         self._stages = StageWriter(self._store, self._files, train)
         self._device, self._device_setting = torch.device("cpu"), device or config.device
-        # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
+        # Refuses what cannot be built, and has PyTorch load what the first optimizer needs, before a request waits for it.
         build_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
         self._inexact = inexact_reasons(store)
