@@ -52,6 +52,8 @@ class TableFile:
         """Return the columns that the folders of the path give a value to, as Hive does: owner=anna/part.parquet."""
         folder = str(PurePosixPath(self.path).parent)
         names = dict.fromkeys(match[1] for part in folder.split("/") if (match := _KEY.fullmatch(part)))
+        if not names:
+            return {}
         from pyarrow.dataset import HivePartitioning, get_partition_keys  # which import pandas
 
         hive = HivePartitioning(pa.schema([(name, pa.string()) for name in names]))

@@ -28,7 +28,6 @@ def without_compiler() -> None:
             setattr(plain, _HIDDEN, _unless_compiling(plain))
 
 
-@cache
 def undecorated_step(kind: type[Optimizer]) -> Callable[..., Any]:
     """Return the method `step` of an optimizer of torch.optim with its hooks, and without its decorators.
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def trained(build: Callable[..., torch.optim.Optimizer], *, decorated: bool) -> 
     optimizer = build([weights], lr=0.05)
     seen: list[int] = []
     optimizer.register_step_post_hook(lambda *_: seen.append(1))
-    step = optimizer.step if decorated else undecorated_step(type(optimizer)).__get__(optimizer)
+    step = optimizer.step if decorated else partial(undecorated_step(type(optimizer)), optimizer)
     for number in range(5):
         optimizer.zero_grad()
         (weights * torch.arange(15).reshape(5, 3) - number).square().sum().backward()
