@@ -42,6 +42,9 @@ class ClusterConfig:
     """Threads of each operation. Part of the determinism class: another thread count gives other bits."""
     loading_threads: Annotated[int, Field(ge=0, le=limits.MAX_THREADS)] = 2
     """Threads that decode and augment pictures ahead of each step; 0 does it between the steps. No bit depends on them."""
+    samples_memory_gb: NonNegative = 4
+    """Main memory for the samples of a shard, in 10^9 bytes. A shard with more is read from a temporary file, batch by batch.
+    No bit depends on it."""
     journal: str | None = None
     """Database URL of the journal (postgresql://...), without a password. By default SQLite beside the run."""
     live_actors: Count | None = None

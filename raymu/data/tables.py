@@ -1,6 +1,7 @@
 """Tables of samples: those from outside, checked and converted to arrays, and the run's own."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -285,6 +286,14 @@ def from_arrow(table: pa.Table) -> tuple[SampleTable, Indices]:
         owners=owners,
     )
     return samples, table["slice"].to_numpy()
+
+
+def kept_bytes(schema: pa.Schema, rows: int, encoded_bytes: int) -> int:
+    """Estimate the memory that the features of a shard's table take: exact for arrays, as encoded in the file for columns."""
+    shape = (schema.metadata or {}).get(_SHAPE)
+    if shape is None:
+        return encoded_bytes
+    return int(rows * math.prod(json.loads(shape)) * schema.field("features").type.value_type.bit_width // 8)
 
 
 def _kept_rows(table: pa.Table) -> Rows:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from raymu.core.records import Generation
+from raymu.data.stored_rows import read_rows
 from raymu.errors import RequestInvalid, StorageFailed
 from raymu.service.export_document import DOCUMENT, read_document, write_document
 from raymu.service.prediction import Ensemble
@@ -106,7 +107,7 @@ def _examples(store: RunStore, generation: Generation, module: EnsembleModule) -
     if module.takes_arrays:
         return (torch.zeros(_TRACED, *store.manifest.input_shape, dtype=module.dtype),)
     lineage = max(generation.lineages, key=lambda lineage: lineage.samples)
-    rows = read_shard_samples(store, lineage.table).features[:_EXAMPLES]
+    rows = read_rows(read_shard_samples(store, lineage.table).features[:_EXAMPLES])
     return tuple(_zeros(batch) for batch in module.encode(rows))
 
 

@@ -376,8 +376,27 @@ class RunStore:
     def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
         """Return a shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
         source = arrow_reader(self.files.read_checked(ref))
-        try:
+        with self._reading_table(ref):
             return _read_parquet(source, columns)
+
+    def open_table(self, ref: FileRef) -> pq.ParquetFile:
+        """Open a shard's table, to read it in parts. Raises FileMissing, FileCorrupt."""
+        source = pa.BufferReader(self.files.map_checked(ref))
+        with self._reading_table(ref):
+            return pq.ParquetFile(source, page_checksum_verification=True)
+
+    def table_parts(self, ref: FileRef, file: pq.ParquetFile, rows: int) -> Iterator[pa.Table]:
+        """Yield the samples of an opened table, at most so many rows at once, and at least one part. Raises FileCorrupt."""
+        with self._reading_table(ref):
+            for batch in file.iter_batches(batch_size=rows):
+                yield pa.Table.from_batches([batch])
+            if not file.metadata.num_rows:
+                yield file.schema_arrow.empty_table()
+
+    @contextmanager
+    def _reading_table(self, ref: FileRef) -> Iterator[None]:
+        try:
+            yield
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise FileCorrupt(
                 self.files.display_path(ref.path), f"not the Parquet file that was written ({error})"

@@ -11,6 +11,7 @@ from torch import Tensor
 from raymu.core.arrays import Features, Mask, Targets
 from raymu.core.partition import Hashes, Indices, epoch_order, fixed_batches, splitmix64
 from raymu.data.rows import Rows, as_array, joined_rows
+from raymu.data.stored_rows import StoredRows, read_rows
 from raymu.data.tables import SampleTable
 from raymu.training.encoder import PreparedSamples
 from raymu.training.inputs import BatchInputs
@@ -24,8 +25,8 @@ class ShardSamples:
     """(samples,) uint64, hashes of the ids."""
     slices: Indices
     """(samples,) int64."""
-    features: Rows
-    """(samples, *shape), or columns."""
+    features: Rows | StoredRows
+    """(samples, *shape), or columns; in memory, or read from a disk as they are needed."""
     labels: Targets
     """(samples,) int64, or (samples, outputs) float32."""
 
@@ -38,10 +39,15 @@ class ShardSamples:
             hashes: Hash of each row.
             slices: Slice of each row.
         """
+        return cls.of_rows(table.features, table.labels, hashes=hashes, slices=slices)
+
+    @classmethod
+    def of_rows(
+        cls, features: Rows | StoredRows, labels: Targets, *, hashes: Hashes, slices: Indices
+    ) -> "ShardSamples":
+        """Put rows in order. All have one entry for each sample."""
         order = np.lexsort((hashes, slices))
-        return cls(
-            hashes=hashes[order], slices=slices[order], features=table.features[order], labels=table.labels[order]
-        )
+        return cls(hashes=hashes[order], slices=slices[order], features=features[order], labels=labels[order])
 
     @classmethod
     def joined(cls, parts: Sequence["ShardSamples"]) -> "ShardSamples":
@@ -52,7 +58,7 @@ class ShardSamples:
         return cls(
             hashes=hashes[order],
             slices=slices[order],
-            features=joined_rows([part.features for part in parts])[order],
+            features=joined_rows([read_rows(part.features) for part in parts])[order],
             labels=np.concatenate([part.labels for part in parts])[order],
         )
 
@@ -62,7 +68,7 @@ class ShardSamples:
     @property
     def array(self) -> Features:
         """Features that are an array: (samples, *shape)."""
-        return as_array(self.features)
+        return as_array(read_rows(self.features))
 
     def where(self, mask: Mask) -> "ShardSamples":
         """Select samples. mask: (samples,) bool"""

@@ -13,6 +13,7 @@ from raymu.config import TargetName, TaskName, Trainable
 from raymu.core.arrays import Probabilities, Targets
 from raymu.core.partition import derive_seed
 from raymu.data.rows import Rows
+from raymu.data.stored_rows import StoredRows
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
 from raymu.training.backbone import FEATURES, Backbone
@@ -151,11 +152,11 @@ class Classifier:
             ) from error
         self.encoder = Encoder.load(self.task, tensors)
 
-    def fit(self, rows: Rows, labels: Targets) -> None:
+    def fit(self, rows: Rows | StoredRows, labels: Targets) -> None:
         """Fit the task to samples, of which there must be at least one."""
         self.encoder = Encoder.fit(self.task, rows, labels, scales_targets=self.scales_targets)
 
-    def prepare(self, rows: Rows) -> PreparedSamples:
+    def prepare(self, rows: Rows | StoredRows) -> PreparedSamples:
         """Encode samples, to make batches of them."""
         prepared = self._fitted.prepare(rows, self.device, loading_threads=self.loading_threads)
         return prepared if self.backbone is None else self.backbone.prepare(prepared)
@@ -185,7 +186,7 @@ class Classifier:
         """Samples that are evaluated at once."""
         return COLLATED_BATCH if self.task.is_collated else EVALUATION_BATCH
 
-    def outputs(self, samples: Rows | PreparedSamples) -> Iterator[Tensor]:
+    def outputs(self, samples: Rows | StoredRows | PreparedSamples) -> Iterator[Tensor]:
         """Run the model in evaluation mode, a batch at a time. Gradients are tracked unless the caller turns them off.
 
         Args:
@@ -220,7 +221,7 @@ class Classifier:
             return self.forward(repeated(batch, 2))[:1]
         return outputs if outputs.shape == (1, self.classes) else self.forward(repeated(batch, 2))[:1]
 
-    def probabilities(self, rows: Rows) -> Probabilities:
+    def probabilities(self, rows: Rows | StoredRows) -> Probabilities:
         """Predict.
 
         Args:
@@ -235,7 +236,7 @@ class Classifier:
             ]
         return torch.cat([torch.zeros(0, self.classes), *parts]).numpy()
 
-    def agreement(self, rows: Rows, labels: Targets) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    def agreement(self, rows: Rows | StoredRows, labels: Targets) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
         """Return how far predictions agree with the truth, (samples,) in [0, 1]: of classes, the true one's probability."""
         with torch.no_grad():
             targets = self.targets(labels).split(self.evaluation_batch)
@@ -245,7 +246,7 @@ class Classifier:
             ]
         return torch.cat([torch.zeros(0, dtype=torch.float64), *parts]).numpy()
 
-    def mean_loss(self, samples: Rows | PreparedSamples, labels: Targets | Tensor) -> float:
+    def mean_loss(self, samples: Rows | StoredRows | PreparedSamples, labels: Targets | Tensor) -> float:
         """Compute the mean loss per sample in evaluation mode: in nats, if it is cross-entropy.
 
         Args:

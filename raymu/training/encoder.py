@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor
 from raymu.core.arrays import Targets
 from raymu.core.partition import Indices
 from raymu.data.rows import Rows
+from raymu.data.stored_rows import StoredRows, read_rows
 from raymu.training.checkpoint_format import Tensors, strip_prefix
 from raymu.training.inputs import BatchInputs, Index, Inputs, batch_of, count, select, split, to_device
 from raymu.training.loading import made_ahead
+from raymu.training.stored_inputs import StoredInputs, on_device_ahead, read_inputs
 from raymu.training.tasks import Fitted, Task
 from raymu.training.tasks.tensor import TensorTask
 
@@ -37,7 +40,7 @@ class Encoder:
     """(outputs,) float32, which targets are multiplied by then."""
 
     @classmethod
-    def fit(cls, task: Task, rows: Rows, labels: Targets, *, scales_targets: bool) -> "Encoder":
+    def fit(cls, task: Task, rows: Rows | StoredRows, labels: Targets, *, scales_targets: bool) -> "Encoder":
         """Fit a task to samples.
 
         Args:
@@ -48,13 +51,14 @@ class Encoder:
             scales_targets: Whether targets are numbers, and standardised.
         """
         mean, scale = _scaling(labels) if scales_targets else (None, None)
-        return cls(task=task, fitted=task.fit_rows(rows), target_mean=mean, target_scale=scale)
+        fitted = task.fit_stored(rows) if isinstance(rows, StoredRows) else task.fit_rows(rows)
+        return cls(task=task, fitted=fitted, target_mean=mean, target_scale=scale)
 
-    def refit(self, rows: Rows) -> "Encoder":
+    def refit(self, rows: Rows | StoredRows) -> "Encoder":
         """Fit again to the samples that are left, for a patch. Targets keep their scale, which the outputs have."""
         return Encoder(
             task=self.task,
-            fitted=self.task.refit_rows(rows, self.fitted),
+            fitted=self.task.refit_rows(read_rows(rows), self.fitted),
             target_mean=self.target_mean,
             target_scale=self.target_scale,
         )
@@ -76,9 +80,19 @@ class Encoder:
         target = strip_prefix(tensors, _TARGET)
         return cls(task=task, fitted=fitted, target_mean=target.get("mean"), target_scale=target.get("scale"))
 
-    def prepare(self, rows: Rows, device: torch.device, *, loading_threads: int = 0) -> "PreparedSamples":
-        """Encode samples, to make batches of them. loading_threads: threads that make batches ahead"""
-        inputs = self.task.prepare_rows(rows, self.fitted, device)
+    def prepare(self, rows: Rows | StoredRows, device: torch.device, *, loading_threads: int = 0) -> "PreparedSamples":
+        """Encode samples, to make batches of them. Those on a disk are encoded batch by batch, if the task allows it.
+
+        Args:
+            rows: The samples.
+            device: That computes on them.
+            loading_threads: Threads that make batches ahead.
+        """
+        inputs: Inputs
+        if isinstance(rows, StoredRows) and self.task.encodes_each_alone:
+            inputs = StoredInputs(rows=rows, task=self.task, fitted=self.fitted)
+        else:
+            inputs = self.task.prepare_rows(read_rows(rows), self.fitted, device)
         return PreparedSamples(encoder=self, inputs=inputs, device=device, loading_threads=loading_threads)
 
     def targets(self, labels: Targets, device: torch.device) -> Tensor:
@@ -148,28 +162,43 @@ class PreparedSamples:
         order = torch.from_numpy(positions)
         if self.encoder.task.is_collated:
             return self._loaded(order.split(list(sizes)), draws)
-        return self._gathered(order.to(self.device), list(sizes))
+        is_stored = isinstance(self.inputs, StoredInputs)
+        return self._gathered(order if is_stored else order.to(self.device), list(sizes))
 
     def _gathered(self, order: Tensor, sizes: list[int]) -> Generator[BatchInputs]:
         """Yield batches as views of larger parts, each gathered at once."""
-        width = max(1, sum(part[:1].numel() for part in _tensors(self.inputs)))
-        start, waiting = 0, list[int]()
+        width = max(1, sum(part[:1].numel() for part in _tensors(read_inputs(self.first(1).inputs))))
+        bounds, sizes_of = [0], list[list[int]]()
+        waiting: list[int] = []
         for number, size in enumerate(sizes):
             waiting.append(size)
-            taken = sum(waiting)
-            if taken * width >= _GATHERED_VALUES or number == len(sizes) - 1:
-                part = self._batch(select(self.inputs, order[start : start + taken]))
-                yield from split(part, waiting)
-                start, waiting = start + taken, []
+            if sum(waiting) * width >= _GATHERED_VALUES or number == len(sizes) - 1:
+                bounds.append(bounds[-1] + sum(waiting))
+                sizes_of.append(waiting)
+                waiting = []
+        parts = [order[start:end] for start, end in pairwise(bounds)]
+        # What comes from a disk is read ahead of the steps.
+        is_stored = isinstance(self.inputs, StoredInputs)
+        with closing(made_ahead(self._read, parts, threads=int(is_stored))) as read:
+            moved = on_device_ahead(read, self.device) if is_stored else read
+            for part, part_sizes in zip(moved, sizes_of, strict=True):
+                yield from split(self._batch(part), part_sizes)
 
     def _loaded(self, parts: Sequence[Index], draws: Tensor | None) -> Generator[BatchInputs]:
         """Yield a batch of each part. Threads make them ahead, if the task allows it; the device has one at a time."""
         threads = self.loading_threads if self.encoder.task.collates_ahead else 0
+        if isinstance(self.inputs, StoredInputs) and not self.encoder.task.is_collated:
+            threads = 1  # what comes from a disk is read ahead of the steps
         with closing(made_ahead(partial(self._collated, draws=draws), parts, threads=threads)) as made:
             yield from map(self._batch, made)
 
+    def _read(self, part: Index) -> Inputs:
+        """Return samples in memory: pinned, if they come from a disk and go to a GPU."""
+        samples = select(self.inputs, part)
+        return read_inputs(samples, is_pinned=self.device.type == "cuda")
+
     def _collated(self, part: Index, draws: Tensor | None) -> Inputs:
-        samples, task = select(self.inputs, part), self.encoder.task
+        samples, task = self._read(part), self.encoder.task
         if not task.is_collated:
             return samples
         return task.collate(samples, None if draws is None else draws[part])

@@ -1,5 +1,6 @@
 """The normalisation of features before they enter a model."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +59,35 @@ class Normalizer:
                 scale = np.full(1, 1.0 / np.iinfo(features.dtype).max)
             case "shard":
                 mean = features.mean(axis=0, dtype=np.float64)
-                deviation = features.std(axis=0, dtype=np.float64)
-                scale, limit = 1.0 / np.where(deviation > 0.0, deviation, 1.0), CLIP_AT
-        precision = np.float64 if features.dtype == np.float64 else np.float32
+                return cls._of_moments(mean, features.std(axis=0, dtype=np.float64), features.dtype)
+        precision = _precision(features.dtype)
         return cls(mean=_tensor(mean, precision), scale=_tensor(scale, precision), limit=_tensor(np.full(1, limit)))
+
+    @classmethod
+    def fit_parts(cls, parts: Callable[[], Iterator[Features]]) -> "Normalizer":
+        """Fit `shard` to features that do not fit into memory, with the bits of `fit`.
+
+        NumPy adds the rows of an array one after the other, so that each sum can go on with the next part.
+
+        Args:
+            parts: Yields the features, some samples after the other, each time that it is called.
+        """
+        dtype, total, samples = np.dtype(np.float32), None, 0
+        for part in parts():
+            dtype, samples = part.dtype, samples + len(part)
+            total = _added(total, part)
+        assert total is not None, "a first slice has samples"
+        mean, squares = total / samples, None
+        for part in parts():
+            difference = part - mean
+            squares = _added(squares, np.multiply(difference, difference, out=difference))
+        assert squares is not None, "the same parts come again"
+        return cls._of_moments(mean, np.sqrt(squares / samples), dtype)
+
+    @classmethod
+    def _of_moments(cls, mean: Floats, deviation: Floats, dtype: np.dtype[Any]) -> "Normalizer":
+        scale, precision = 1.0 / np.where(deviation > 0.0, deviation, 1.0), _precision(dtype)
+        return cls(mean=_tensor(mean, precision), scale=_tensor(scale, precision), limit=_tensor(np.full(1, CLIP_AT)))
 
     def apply(self, features: Features, device: torch.device) -> Tensor:
         """Normalise features. Returns (samples, *shape) float32, or int64 as they are, on the device."""
@@ -84,6 +110,20 @@ class Normalizer:
 
     def tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean, "scale": self.scale, "limit": self.limit}
+
+
+def _added(total: Floats | None, part: Features) -> Floats:
+    """Add the samples of a part to a sum of samples, (*shape,) float64, in their order."""
+    if total is None:
+        first: Floats = part.sum(axis=0, dtype=np.float64)
+        return first
+    rows: Floats = np.concatenate([total[None], part.astype(np.float64, copy=False)])
+    added: Floats = rows.sum(axis=0)
+    return added
+
+
+def _precision(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+    return np.float64 if dtype == np.float64 else np.float32
 
 
 def _tensor(values: Floats, precision: type[np.floating[Any]] = np.float32) -> Tensor:

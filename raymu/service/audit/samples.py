@@ -9,6 +9,7 @@ from raymu.core.partition import bucket, identity_hashes, splitmix64
 from raymu.core.records import Generation, ShardState
 from raymu.data.columns import as_kept
 from raymu.data.rows import Columns, Rows
+from raymu.data.stored_rows import read_rows
 from raymu.data.tables import FeatureTable, SampleTable
 from raymu.errors import ConfigInvalid, DataInvalid, RequestInvalid
 from raymu.service.audit.forget_set import ForgottenSamples
@@ -47,7 +48,7 @@ def assemble_samples(
     forget = forgotten.in_shard(shard)
     current = read_shard_samples(store, generation.lineages[shard].table)
     retain = current.where(~current.isin(forget.hashes))  # the oracle never sees a forgotten sample that was left in
-    forget = replace(forget, features=_as_retained(forget.features, retain.features))
+    forget = replace(forget, features=_as_retained(read_rows(forget.features), read_rows(retain.features[:1])))
     return AuditSamples.gather(
         retain,
         forget,

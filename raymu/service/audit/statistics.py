@@ -19,6 +19,7 @@ from raymu.core.audit.roc import Estimate, auc, has_enough_for_tpr, tpr_at
 from raymu.core.audit.signals import losses
 from raymu.core.partition import derive_seed
 from raymu.data.rows import Rows, joined_rows
+from raymu.data.stored_rows import read_rows
 from raymu.data.tables import FeatureTable
 from raymu.service.audit.forget_set import ForgottenSamples
 from raymu.service.audit.forgetting import audit_remedy
@@ -156,8 +157,8 @@ def audit_accuracy(ensemble: Ensemble, shards: Sequence[ShardModels], test: Feat
     retain = [samples.samples.where(samples.is_retained) for samples in audited]
     forget = [samples.samples.where(samples.is_forgotten) for samples in audited]
     return AccuracyAudit(
-        retain=accuracy_on([(part.features, part.labels) for part in retain]),
-        forget=accuracy_on([(part.features, part.labels) for part in forget]),
+        retain=accuracy_on([(read_rows(part.features), part.labels) for part in retain]),
+        forget=accuracy_on([(read_rows(part.features), part.labels) for part in forget]),
         test=None if test is None or test.labels is None else accuracy_on([(test.features, test.labels)]),
     )
 

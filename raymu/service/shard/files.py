@@ -1,16 +1,28 @@
 """The files of the shard that a worker has: in memory, and written through to the run."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from tempfile import gettempdir
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymu.core.partition import identity_hashes
+from raymu.core.arrays import Targets
+from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.records import FileRef, SampleFiles, SampleId
-from raymu.data.tables import from_arrow
+from raymu.data.rows import Rows
+from raymu.data.stored_rows import ScratchFile, StoredRows
+from raymu.data.tables import SampleTable, from_arrow, kept_bytes
+from raymu.errors import StorageFailed
 from raymu.store.run import RunStore
+from raymu.text import one_line
 from raymu.training.batches import ShardSamples
+
+_MOST_COMPRESSION = 50
+"""Times that features are larger than their file, at most: tables that are not larger are read without a look at them."""
+_PART_BYTES = 2**24
+"""Bytes of features that are decoded at once."""
 
 
 class StateFiles(Protocol):
@@ -56,10 +68,52 @@ class StateCache:
 
 
 def read_shard_samples(store: RunStore, ref: FileRef) -> ShardSamples:
-    """Read a shard's table. Raises FileMissing, FileCorrupt."""
+    """Read a shard's table: into memory, or to a temporary file if it is larger than `cluster.samples_memory_gb`.
+
+    Raises FileMissing, FileCorrupt; StorageFailed if the folder for temporary files has no room.
+    """
+    limit = store.config.cluster.samples_memory_gb * 1e9
+    if ref.byte_size * _MOST_COMPRESSION > limit:
+        file = store.open_table(ref)
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+        groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
+        size = kept_bytes(schema, rows, sum(groups))
+        if size > limit:
+            parts = store.table_parts(ref, file, max(1, int(_PART_BYTES * rows / size)) if rows else 1)
+            try:
+                return _stored_samples(parts, seed=store.config.partition.seed)
+            except OSError as error:
+                raise StorageFailed(
+                    f"the folder for temporary files ({gettempdir()})",
+                    f"{one_line(error)}; set TMPDIR to a folder with {size:,} bytes, or raise cluster.samples_memory_gb",
+                ) from error
     table, slices = from_arrow(store.read_table(ref))
-    hashes = identity_hashes(table.ids.tolist(), seed=store.config.partition.seed, purpose="sample")
-    return ShardSamples.ordered(table, hashes=hashes, slices=slices)
+    return ShardSamples.ordered(table, hashes=_hashes(table, store.config.partition.seed), slices=slices)
+
+
+def _stored_samples(parts: Iterator[pa.Table], *, seed: int) -> ShardSamples:
+    """Write the features of a table, part after part, to a temporary file. All else stays in memory."""
+    hashes, slices, labels = list[Hashes](), list[Indices](), list[Targets]()
+
+    def features() -> Iterator[Rows]:
+        for part in parts:
+            table, part_slices = from_arrow(part)
+            hashes.append(_hashes(table, seed))
+            slices.append(part_slices)
+            labels.append(table.labels)
+            yield table.features
+
+    file = ScratchFile(features())
+    rows = StoredRows(file=file, numbers=np.arange(sum(map(len, slices))))
+    return ShardSamples.of_rows(
+        rows, np.concatenate(labels), hashes=np.concatenate(hashes), slices=np.concatenate(slices)
+    )
+
+
+def _hashes(table: SampleTable, seed: int) -> Hashes:
+    return identity_hashes(
+        table.ids if table.ids.dtype.kind == "i" else table.ids.tolist(), seed=seed, purpose="sample"
+    )
 
 
 def write_without(store: RunStore, shard: int, files: SampleFiles, forget: Collection[SampleId]) -> SampleFiles:

@@ -1,12 +1,14 @@
 """Reading, writing and listing the files of a run, on any storage, with the errors that raymu raises."""
 
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import pyarrow as pa
@@ -22,6 +24,11 @@ from raymu.store.files.local import PARTIAL, LocalDisk, LocalStorage
 from raymu.store.files.object_store import ObjectStorage, with_delayed_open
 from raymu.store.files.storage import Storage
 from raymu.text import one_line
+
+_CHUNK = 2**23
+"""Bytes of a large object that are read at once."""
+_SMALL = 2**26
+"""Bytes of an object up to which it is read into memory."""
 
 
 def content_ref(stem: str, ending: str, payload: bytes) -> FileRef:
@@ -128,14 +135,14 @@ class RunFiles:
         return payload
 
     def map_checked(self, ref: FileRef) -> pa.Buffer:
-        """Return a file as `read_checked` does, on a local disk without a copy in memory.
+        """Return a file as `read_checked` does, without a copy in memory: a large object is copied to a temporary file.
 
         Raises FileMissing, FileCorrupt, FileUnreadable.
         """
-        if self.local is None or ref.byte_size == 0:
+        if ref.byte_size == 0 or (self.local is None and ref.byte_size <= _SMALL):
             return arrow_reader(self.read_checked(ref)).read_buffer()
-        with self._opened(ref.path):  # a link, a folder or a missing file is refused as by every reader
-            mapped = pa.memory_map(self._at(ref.path)).read_buffer()
+        with self._opened(ref.path) as file:  # a link, a folder or a missing file is refused as by every reader
+            mapped = _copied(file) if self.local is None else pa.memory_map(self._at(ref.path)).read_buffer()
         if hashlib.sha256(mapped).hexdigest() != ref.sha256:
             raise FileCorrupt(self.display_path(ref.path), "its bytes are not those that were written")
         return mapped
@@ -331,6 +338,15 @@ class RunFiles:
         if ".." in path.split("/"):
             raise FileCorrupt(self.display_path(path), "a path of the run leads out of it")
         return f"{self._root}/{path}"
+
+
+def _copied(file: pa.NativeFile) -> pa.Buffer:
+    """Copy an object to a temporary file, which has no name, and map that into memory."""
+    with TemporaryFile(prefix="raymu-") as copy:
+        while chunk := file.read(_CHUNK):
+            copy.write(chunk)
+        copy.flush()
+        return pa.py_buffer(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _message(error: OSError) -> str:

@@ -45,6 +45,7 @@ class ImageTask(Task):
     """Pictures, which stay as the table has them until a batch is made."""
 
     encodes_alike: ClassVar[bool] = True
+    encodes_each_alone: ClassVar[bool] = True
     collates_ahead: ClassVar[bool] = True
 
     name: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,8 @@ _NUMBERS, _CATEGORIES = "numbers", "categories"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TabularTask(Task):
     """Rows of a table."""
+
+    encodes_each_alone: ClassVar[bool] = True
 
     kinds: Mapping[str, str]
     """Column -> kind, in the order of the columns."""

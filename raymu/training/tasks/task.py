@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from raymu.data.rows import Columns, Rows
+from raymu.data.stored_rows import StoredRows
 from raymu.training.inputs import BatchInputs, Inputs, to_device
 
 Fitted: TypeAlias = Mapping[str, Tensor]
@@ -31,6 +32,10 @@ class Task:
     collates_ahead: ClassVar[bool] = False
     """Whether `collate` may run in several threads, ahead of the step. Then it must not draw from torch's global generator,
     nor from Python's or NumPy's, whatever their state is set to: the model draws from these at the same time."""
+
+    encodes_each_alone: ClassVar[bool] = False
+    """Whether `encode` makes the same of a row whatever other rows are with it, and may run in a thread ahead of the step.
+    Only then are the samples of a shard that is too large for its memory read batch by batch."""
 
     def check(self, rows: pa.Table, source: str) -> None:
         """Check all samples of a table, before anything is made of them. By default every table is accepted.
@@ -114,6 +119,10 @@ class Task:
     def fit_rows(self, rows: Rows) -> Fitted:
         """Learn from rows."""
         return self.fit(_table(rows))
+
+    def fit_stored(self, rows: StoredRows) -> Fitted:
+        """Learn from rows on a disk. By default they are all read."""
+        return self.fit_rows(rows.read())
 
     def refit_rows(self, rows: Rows, fitted: Fitted) -> Fitted:
         """Learn from rows again, for a model that is patched."""

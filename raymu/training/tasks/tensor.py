@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from raymu.config.data import NormalizeSetting
-from raymu.data.rows import Columns, Rows
+from raymu.data.rows import Columns, Rows, as_array
+from raymu.data.stored_rows import StoredRows
 from raymu.training.inputs import BatchInputs, Inputs
 from raymu.training.normalizer import BYTES, Normalizer
 from raymu.training.tasks.task import Fitted, Task
@@ -16,6 +18,8 @@ from raymu.training.tasks.task import Fitted, Task
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorTask(Task):
     """Arrays of numbers of one shape."""
+
+    encodes_each_alone: ClassVar[bool] = True
 
     normalize_setting: NormalizeSetting
     """`data.normalize`."""
@@ -26,6 +30,13 @@ class TensorTask(Task):
         assert not isinstance(rows, Columns)
         normalizer = Normalizer.fit(rows, self.normalize_setting, takes_integers=self.takes_integers)
         return normalizer.tensors()
+
+    def fit_stored(self, rows: StoredRows) -> Fitted:
+        if self.normalize_setting != "shard" or self.takes_integers:
+            return self.fit_rows(rows[:1].read())  # nothing is learned but their type
+        if as_array(rows[:1].read()).size == 1:  # NumPy adds a single column in another order; it is small
+            return self.fit_rows(rows.read())
+        return Normalizer.fit_parts(lambda: map(as_array, rows.parts())).tensors()
 
     def refit_rows(self, rows: Rows, fitted: Fitted) -> Fitted:
         return self.fit_rows(rows)

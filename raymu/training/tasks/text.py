@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +43,8 @@ class Tokenizer(Protocol):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextTask(Task):
     """Texts, or the numbers of their tokens, padded batch by batch."""
+
+    encodes_each_alone: ClassVar[bool] = True
 
     names: tuple[str, ...]
     """The columns: one text, or two that are read as a pair; or numbers of tokens, and perhaps a mask."""

@@ -22,7 +22,7 @@ def plan_of(name: str, args: dict[str, str], part: str = "model", workers: int =
 
 def probed(name: str, args: dict[str, str], part: str = "model", workers: int = 1) -> str:
     samples = make_samples()
-    return "\n".join(probe_training(plan_of(name, args, part, workers), few_samples(samples.features, samples.labels)))
+    return "\n".join(probe_training(plan_of(name, args, part, workers), few_samples(samples.array, samples.labels)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
