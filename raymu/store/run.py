@@ -44,6 +44,7 @@ from raymu.store.layout import (
 from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.presence import Presence, PresenceFile
 from raymu.store.reports import WorkReports
+from raymu.store.stored_table import StoredTable, reading_table
 
 Value = TypeVar("Value")
 
@@ -376,31 +377,12 @@ class RunStore:
     def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
         """Return a shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
         source = arrow_reader(self.files.read_checked(ref))
-        with self._reading_table(ref):
+        with reading_table(self.files.display_path(ref.path)):
             return _read_parquet(source, columns)
 
-    def open_table(self, ref: FileRef) -> pq.ParquetFile:
+    def open_table(self, ref: FileRef) -> StoredTable:
         """Open a shard's table, to read it in parts. Raises FileMissing, FileCorrupt."""
-        source = pa.BufferReader(self.files.map_checked(ref))
-        with self._reading_table(ref):
-            return pq.ParquetFile(source, page_checksum_verification=True)
-
-    def table_parts(self, ref: FileRef, file: pq.ParquetFile, rows: int) -> Iterator[pa.Table]:
-        """Yield the samples of an opened table, at most so many rows at once, and at least one part. Raises FileCorrupt."""
-        with self._reading_table(ref):
-            for batch in file.iter_batches(batch_size=rows):
-                yield pa.Table.from_batches([batch])
-            if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table()
-
-    @contextmanager
-    def _reading_table(self, ref: FileRef) -> Iterator[None]:
-        try:
-            yield
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise FileCorrupt(
-                self.files.display_path(ref.path), f"not the Parquet file that was written ({error})"
-            ) from error
+        return StoredTable(self.files.map_checked(ref), source=self.files.display_path(ref.path))
 
     def write_state(self, shard: int, name: str, payload: bytes) -> FileRef:
         """Write a checkpoint or recorded updates under `name` and a hash of the content. Raises StorageFailed."""

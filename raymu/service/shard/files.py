@@ -74,12 +74,10 @@ def read_shard_samples(store: RunStore, ref: FileRef) -> ShardSamples:
     """
     limit = store.config.cluster.samples_memory_gb * 1e9
     if ref.byte_size * _MOST_COMPRESSION > limit:
-        file = store.open_table(ref)
-        schema, rows = file.schema_arrow, file.metadata.num_rows
-        groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
-        size = kept_bytes(schema, rows, sum(groups))
+        table = store.open_table(ref)
+        size = kept_bytes(table.schema, table.rows, table.encoded_bytes)
         if size > limit:
-            parts = store.table_parts(ref, file, max(1, int(_PART_BYTES * rows / size)) if rows else 1)
+            parts = table.parts(max(1, int(_PART_BYTES * table.rows / size)))
             try:
                 return _stored_samples(parts, seed=store.config.partition.seed)
             except OSError as error:
@@ -87,8 +85,8 @@ def read_shard_samples(store: RunStore, ref: FileRef) -> ShardSamples:
                     f"the folder for temporary files ({gettempdir()})",
                     f"{one_line(error)}; set TMPDIR to a folder with {size:,} bytes, or raise cluster.samples_memory_gb",
                 ) from error
-    table, slices = from_arrow(store.read_table(ref))
-    return ShardSamples.ordered(table, hashes=_hashes(table, store.config.partition.seed), slices=slices)
+    samples, slices = from_arrow(store.read_table(ref))
+    return ShardSamples.ordered(samples, hashes=_hashes(samples, store.config.partition.seed), slices=slices)
 
 
 def _stored_samples(parts: Iterator[pa.Table], *, seed: int) -> ShardSamples:
