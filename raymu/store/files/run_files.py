@@ -346,6 +346,8 @@ def _copied(file: pa.NativeFile) -> pa.Buffer:
         while chunk := file.read(_CHUNK):
             copy.write(chunk)
         copy.flush()
+        if copy.tell() == 0:  # what is empty cannot be mapped
+            return pa.py_buffer(b"")
         return pa.py_buffer(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))
 
 
