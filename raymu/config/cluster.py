@@ -38,6 +38,8 @@ class ClusterConfig:
     """Whether a placement group spreads the shard actors over the nodes, packs them on few, or neither."""
     workers_per_shard: Annotated[int, Field(ge=1, le=limits.MAX_RANKS)] = 1
     """Processes that share the batches of a shard, each with a shard's CPUs and GPUs. Part of the determinism class."""
+    shards_per_lane: Annotated[int, Field(ge=1, le=limits.MAX_LANE)] = 1
+    """Shards that a worker trains side by side, as one batched computation. Part of the determinism class."""
     threads: Annotated[int, Field(ge=1, le=limits.MAX_THREADS)] = 1
     """Threads of each operation. Part of the determinism class: another thread count gives other bits."""
     loading_threads: Annotated[int, Field(ge=0, le=limits.MAX_THREADS)] = 2

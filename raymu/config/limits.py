@@ -31,6 +31,8 @@ MAX_THREADS = 256
 MAX_MODELS = 100_000
 """Models that an audit or a search trains beside those of the run."""
 MAX_RANKS = 64
+MAX_LANE = 1_024
+"""Shards that one worker trains side by side."""
 """Processes that share a shard."""
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")

@@ -121,6 +121,32 @@ class Config:
         return self
 
     @model_validator(mode="after")
+    def _lanes_fit(self) -> "Config":
+        width = self.cluster.shards_per_lane
+        if width == 1:
+            return self
+        if width > self.partition.shards:
+            raise ValueError(
+                f"cluster.shards_per_lane {width} is more than the {self.partition.shards} shards; lower it"
+            )
+        if self.unlearning.contributions in (Contributions.GROUP, Contributions.BATCH):
+            raise ValueError(
+                f"contributions {self.unlearning.contributions} records the steps of one shard at a time; use curvature or "
+                "gradient, or set cluster.shards_per_lane: 1"
+            )
+        alone = {
+            "cluster.workers_per_shard": self.cluster.workers_per_shard > 1,
+            "training.compile": self.training.compile,
+            "training.channels_last": self.training.channels_last,
+        }
+        for name, is_set in alone.items():
+            if is_set:
+                raise ValueError(
+                    f"{name} is for shards that are trained one by one; leave it out, or set shards_per_lane: 1"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _target_fits(self) -> "Config":
         target = self.task.target
         if target is TargetName.CLASSES and not isinstance(self.data.label, str):

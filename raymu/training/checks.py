@@ -16,6 +16,7 @@ from raymu.training.batches import ShardSamples
 from raymu.training.determinism import deterministic
 from raymu.training.encoder import Encoder
 from raymu.training.inputs import specs_of
+from raymu.training.lane_checks import check_lane
 from raymu.training.learning_rate import build_schedule
 from raymu.training.losses import build_loss, check_loss
 from raymu.training.model_trial import check_model
@@ -47,6 +48,7 @@ def check_training(spec: TrainingSpec) -> bool:
     check_loss(loss, classes=spec.classes, target=target)
     has_batch_norm = check_model(spec)
     _check_optimizer(spec)
+    check_lane(spec)
     return has_batch_norm
 
 

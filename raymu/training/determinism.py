@@ -35,6 +35,8 @@ class DeterminismClass:
     """Whether `torch.compile` trains."""
     channels_last: bool = False
     """Whether images and convolutions have the memory format channels last."""
+    lane: int = 1
+    """Places of a lane, whose shards are trained side by side in one process."""
 
     def json(self) -> str:
         """Write the class as JSON, the form in which classes are compared."""
@@ -45,7 +47,7 @@ class DeterminismClass:
         return json.dumps(members, sort_keys=True)
 
 
-_LATER: Mapping[str, object] = {"workers": 1, "accumulate": 1, "compiled": False, "channels_last": False}
+_LATER: Mapping[str, object] = {"workers": 1, "accumulate": 1, "compiled": False, "channels_last": False, "lane": 1}
 
 
 def describe_difference(earlier: str, now: str) -> str:
@@ -68,7 +70,7 @@ def device_or_cpu(setting: Device) -> torch.device:
 
 
 def determinism_class(
-    device: torch.device, threads: int, workers: int = 1, training: TrainingConfig | None = None
+    device: torch.device, threads: int, workers: int = 1, training: TrainingConfig | None = None, *, lane: int = 1
 ) -> DeterminismClass:
     """Determine the class of this process.
 
@@ -77,10 +79,11 @@ def determinism_class(
         threads: Threads of one operation.
         workers: Ranks that share every batch.
         training: Settings that change the bits. The default changes none.
+        lane: Places of the lane that trains.
     """
     is_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if is_cuda else f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    plain = DeterminismClass(torch=torch.__version__, device=name, threads=threads, workers=workers)
+    plain = DeterminismClass(torch=torch.__version__, device=name, threads=threads, workers=workers, lane=lane)
     if training is None:
         return plain
     return replace(
@@ -165,7 +168,7 @@ def pinned(device: torch.device, threads: int) -> Iterator[None]:
 
 @contextmanager
 def deterministic(
-    device: torch.device, threads: int, workers: int = 1, training: TrainingConfig | None = None
+    device: torch.device, threads: int, workers: int = 1, training: TrainingConfig | None = None, *, lane: int = 1
 ) -> Iterator[DeterminismClass]:
     """Pin what the bits depend on, and keep the state of all generators; give everything back afterwards.
 
@@ -174,9 +177,10 @@ def deterministic(
         threads: Threads of one operation.
         workers: Ranks that share every batch.
         training: Settings that change the bits, for the class. The default changes none.
+        lane: Places of the lane that trains, for the class.
 
     Yields:
         The determinism class.
     """
     with pinned(device, threads), random_state_kept(device):
-        yield determinism_class(device, threads, workers, training)
+        yield determinism_class(device, threads, workers, training, lane=lane)

@@ -37,6 +37,8 @@ class TrainingSpec:
     """Fixed batches of a slice, if contributions are recorded by group."""
     workers: int = 1
     """Ranks that share every batch."""
+    lane: int = 1
+    """Places of a lane, whose shards are trained side by side; 1 trains each shard by itself."""
     loading_threads: int = 0
     """Threads that make batches ahead of the step. No bit depends on them."""
     takes_integers: bool = False
@@ -147,6 +149,7 @@ class TrainingSpec:
             epochs=config.epochs_per_stage,
             groups_per_slice=config.unlearning.groups_per_slice if by_group else None,
             workers=config.cluster.workers_per_shard,
+            lane=config.cluster.shards_per_lane,
             loading_threads=config.cluster.loading_threads,
             takes_integers=takes_integers,
             task=config.task,

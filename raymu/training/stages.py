@@ -14,6 +14,7 @@ from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import Later
 from raymu.training.contributions import UpdateRecorder, stage_recorder
 from raymu.training.determinism import choose_device, deterministic
+from raymu.training.lane_checks import require_lane
 from raymu.training.ranks import Ranks, SimulatedRanks
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -105,11 +106,12 @@ def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageR
     spec = task.spec
     ranks = ranks or SimulatedRanks(spec.workers)
     device = choose_device(task.device)
-    with deterministic(device, task.threads, spec.workers, spec.training) as own_class:
+    with deterministic(device, task.threads, spec.workers, spec.training, lane=spec.lane) as own_class:
         determinism = replace(own_class, device=ranks.devices(own_class.device)).json()
         trainer = ShardTrainer(spec, task.shard, device, ranks)
         if task.checkpoint is not None:
             trainer.load(task.checkpoint, source=f"the checkpoint of stage {task.first - 1}")
+        require_lane(trainer)
     for stage in range(task.first, task.end):
         yield _train_stage(
             trainer, task, stage, device=device, determinism=determinism, is_recorder=0 in ranks.local_ranks
@@ -122,7 +124,7 @@ def _train_stage(
     """Train one stage. Nothing of its result is kept: it is large, and may be dropped as soon as it is written."""
     started, spec = time.perf_counter(), task.spec
     # Not beyond a stage: other code of the process runs then.
-    with deterministic(device, task.threads, spec.workers, spec.training):
+    with deterministic(device, task.threads, spec.workers, spec.training, lane=spec.lane):
         recorder = None
         if is_recorder:
             model, groups = trainer.classifier.model, spec.groups_per_slice

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,7 @@ from raymu.training.data_parallel_gradients import accumulate_gradient, data_par
 from raymu.training.early_stopping import EarlyStopping, TrainingState
 from raymu.training.encoder import PreparedSamples
 from raymu.training.held_out import HeldOut
+from raymu.training.lane import train_lane_stage
 from raymu.training.learning_rate import LearningRate
 from raymu.training.measures import LossMeter, metered, unmetered, validate
 from raymu.training.model_state import go_back, snapshot
@@ -50,6 +51,17 @@ from raymu.training.optimizers import build_optimizer
 from raymu.training.randomness import own_generators, random_state_kept, seed_everything
 from raymu.training.ranks import Ranks, SimulatedRanks
 from raymu.training.spec import TrainingSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class EpochPlan:
+    """One epoch of a stage."""
+
+    batches: BatchPlan
+    rates: Sequence[float]
+    """Learning rate of each batch's step."""
+    draws: Tensor | None
+    """(samples,) int64, a seed for each sample; None if the task draws nothing."""
 
 
 class ShardTrainer:
@@ -70,10 +82,10 @@ class ShardTrainer:
         seed_everything(weights_seed(spec, shard))
         self.classifier = Classifier.build(spec, device=device)
         self.optimizer = build_optimizer(self.classifier.model.parameters(), spec.training)
-        self._spec, self._shard = spec, shard
+        self.spec, self.shard = spec, shard
         self._ranks = ranks or SimulatedRanks(spec.workers)
         self._learning_rate = LearningRate(spec.training)
-        self._generators = own_generators(self.code_objects) if spec.is_probed else {}
+        self.generators = own_generators(self.code_objects) if spec.is_probed else {}
         self._has_batch_norm = has_batch_norm(self.classifier.trained)
         self._normalizes_batches = normalizes_batches(self.classifier.trained)
         self._accepted_sizes: dict[int, bool] = {}
@@ -107,7 +119,7 @@ class ShardTrainer:
             state.setdefault(int(parameter), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        if self._spec.training.channels_last:
+        if self.spec.training.channels_last:
             in_format_of_weights(self.optimizer)
 
     def dump(self, *, stage: int, determinism: str) -> tuple[bytes, str]:
@@ -133,8 +145,8 @@ class ShardTrainer:
         predictive = self.classifier.tensors()
         if not all(weight.isfinite().all() for weight in self.classifier.model.parameters()):
             problem = "its weights became infinite or NaN; lower training.learning_rate, or normalise the features"
-            raise TrainingFailed(self._shard, stage, problem)
-        metadata: dict[str, Any] = {"shard": self._shard, "stage": stage, "determinism": determinism}
+            raise TrainingFailed(self.shard, stage, problem)
+        metadata: dict[str, Any] = {"shard": self.shard, "stage": stage, "determinism": determinism}
         if earlier := self.earlier_classes(determinism):
             metadata["earlier_classes"] = earlier
         state, names = copied(predictive | self._optimizer_tensors()), predictive.keys()
@@ -158,7 +170,7 @@ class ShardTrainer:
 
     def reset_optimizer(self) -> None:
         """Start with a new optimizer: the moments of the old one depend on samples that are to be forgotten."""
-        self.optimizer = build_optimizer(self.classifier.model.parameters(), self._spec.training)
+        self.optimizer = build_optimizer(self.classifier.model.parameters(), self.spec.training)
 
     def fit_encoder(self, samples: ShardSamples) -> None:
         """Fit the encoder to the first slice that has samples. There must be at least one sample.
@@ -187,42 +199,42 @@ class ShardTrainer:
             TrainingFailed: The model's code fails, or the device has too little memory.
             RankLost: Another rank does not answer.
         """
+        if self.spec.lane > 1:
+            [passes] = train_lane_stage([self], [samples], stage)
+            return passes
         current = samples.up_to(stage)
         self.measures = None
         if not len(current):
             return 0
-        if self._spec.held_out is not None:
-            _ = self._spec.held_out.samples  # a file that is lost is no failure of the model's code
+        if self.spec.held_out is not None:
+            _ = self.spec.held_out.samples  # a file that is lost is no failure of the model's code
         try:
-            if self.classifier.encoder is None:
-                self.fit_encoder(current)
-            all_samples, all_targets = self._prepared(samples)
-            prepared, targets = all_samples.first(len(current)), all_targets[: len(current)]
-            stopping = EarlyStopping(self._spec.held_out, self._spec.epochs[stage])
+            prepared, targets = self.prepared_for(samples, current)
+            stopping = EarlyStopping(self.spec.held_out, self.spec.epochs[stage])
             with recording(recorder, self.optimizer):
-                for epoch in range(self._spec.epochs[stage]):
+                for epoch in range(self.spec.epochs[stage]):
                     meter = self._train_stage_epoch(prepared, targets, current, stage, epoch, recorder)
                     if stopping.is_due(epoch):
-                        stopping.take_up(epoch, self._validate(), self._copy_of_state)
+                        stopping.take_up(epoch, self.validate(), self.copy_of_state)
                     if stopping.has_ended:
                         break
             if (best := stopping.best_state) is not None:
-                self._go_back(best)
+                self.go_back(best)
             if (layers := layers_without_statistics(self.classifier.trained)) and len(current) > 1:
                 compute_statistics(self.classifier, layers, prepared)
         except RankLost:
             raise
         except Exception as error:  # the model's own code runs, on a device that may be too small for it
-            raise TrainingFailed(self._shard, stage, f"{type(error).__name__}: {one_line(error)}") from error
+            raise TrainingFailed(self.shard, stage, f"{type(error).__name__}: {one_line(error)}") from error
         self.measures = replace(stopping.measures, loss=self._mean_loss(meter))
         return stopping.trained_epochs * len(current)
 
-    def _validate(self) -> Validation:
+    def validate(self) -> Validation:
         """Measure the present state on held-out samples. All ranks get what the first one measured."""
-        held_out, values = self._spec.held_out, torch.zeros(2, dtype=torch.float64)
+        held_out, values = self.spec.held_out, torch.zeros(2, dtype=torch.float64)
         assert held_out is not None, "only a spec with held-out samples is validated"
         if 0 in self._ranks.local_ranks:
-            with random_state_kept(self.classifier.device, self._generators), unmetered(self.classifier):
+            with random_state_kept(self.classifier.device, self.generators), unmetered(self.classifier):
                 own = validate(self.classifier, held_out, self._prepared_held_out(held_out))
             values = torch.tensor([own.loss, own.score], dtype=torch.float64)
         others = [torch.zeros_like(values) for _ in self._ranks.local_ranks[1:]]
@@ -235,11 +247,11 @@ class ShardTrainer:
             self._held_out = self.classifier.prepare(held_out.rows)
         return self._held_out
 
-    def _copy_of_state(self) -> TrainingState:
+    def copy_of_state(self) -> TrainingState:
         """Copy the model's state and the optimizer's."""
         return snapshot(self.classifier.model), copy.deepcopy(self.optimizer.state_dict())
 
-    def _go_back(self, state: TrainingState) -> None:
+    def go_back(self, state: TrainingState) -> None:
         """Take up a state of this stage that was copied."""
         model, optimizer = state
         go_back(self.classifier.model, model)
@@ -261,19 +273,23 @@ class ShardTrainer:
         recorder: UpdateRecorder | None,
     ) -> LossMeter:
         """Train one epoch of a stage. Returns its losses, added up."""
-        order, dropout, draws = (
-            derive_seed(self._spec.seed, self._shard, stage, epoch, purpose)
-            for purpose in ("order", "dropout", "draws")
+        plan = self.plan_epoch(samples, stage, epoch)
+        if recorder is not None:
+            recorder.begin_epoch(plan.batches, samples)
+        dropout = derive_seed(self.spec.seed, self.shard, stage, epoch, "dropout")
+        with metered(self.classifier) as meter:
+            self.train_epoch(prepared, targets, plan.batches, rates=plan.rates, seed=dropout, draws=plan.draws)
+        return meter
+
+    def plan_epoch(self, samples: ShardSamples, stage: int, epoch: int) -> EpochPlan:
+        """Choose the batches of an epoch, their rates, and the seeds of samples. samples: those of the stage"""
+        order, draws = (
+            derive_seed(self.spec.seed, self.shard, stage, epoch, purpose) for purpose in ("order", "draws")
         )
         batches = self.batches(samples, seed=order)
-        if recorder is not None:
-            recorder.begin_epoch(batches, samples)
-        epochs, steps = self._spec.epochs[stage], len(batches.sizes)
+        epochs, steps = self.spec.epochs[stage], len(batches.sizes)
         rates = self._learning_rate.of_epoch(stage=stage, epoch=epoch, epochs=epochs, steps=steps)
-        sample_seeds = self.draws(samples, seed=draws)
-        with metered(self.classifier) as meter:
-            self.train_epoch(prepared, targets, batches, rates=rates, seed=dropout, draws=sample_seeds)
-        return meter
+        return EpochPlan(batches=batches, rates=rates, draws=self.draws(samples, seed=draws))
 
     def draws(self, samples: ShardSamples, *, seed: int) -> Tensor | None:
         """Return a seed for each sample, (samples,) int64; None if the task makes no batches, and so draws nothing."""
@@ -285,9 +301,9 @@ class ShardTrainer:
         A model with batch norm cannot train on a batch of one sample: such batches are left out. With virtual batches,
         without running statistics, or in a factory's model, other sizes can be refused: then some samples are left out.
         """
-        groups = self._spec.groups_per_slice
+        groups = self.spec.groups_per_slice
         if groups is None:
-            batches = shuffled_batches(samples, batch_size=self._spec.training.batch_size, seed=seed)
+            batches = shuffled_batches(samples, batch_size=self.spec.training.batch_size, seed=seed)
         else:
             batches = grouped_batches(samples, groups_per_slice=groups, seed=seed)
         if self._has_batch_norm:
@@ -297,7 +313,7 @@ class ShardTrainer:
     @property
     def _is_tried(self) -> bool:
         """Whether sizes of batches are tried out: some layers, and code of the user's, may refuse some."""
-        return self._normalizes_batches or self._spec.model.factory is not None
+        return self._normalizes_batches or self.spec.model.factory is not None
 
     @property
     def _min_samples(self) -> int:
@@ -308,7 +324,7 @@ class ShardTrainer:
     def _accepts(self, samples: int) -> bool:
         """Return whether the model can be trained on a batch of so many samples, by all ranks."""
         sizes = [samples]
-        for parts in (self._ranks.count, self._spec.training.accumulate):
+        for parts in (self._ranks.count, self.spec.training.accumulate):
             if parts > 1:
                 sizes = [part for size in sizes for part in part_lengths(size, parts, min_samples=self._min_samples)]
         return all(map(self.takes, sizes))
@@ -321,8 +337,8 @@ class ShardTrainer:
         if not self._normalizes_batches and samples != 3 and not self.takes(3):
             return True
         if samples not in self._accepted_sizes:
-            with random_state_kept(self.classifier.device, self._generators), unmetered(self.classifier):
-                self._accepted_sizes[samples] = can_train_on(self.classifier, self._spec, samples)
+            with random_state_kept(self.classifier.device, self.generators), unmetered(self.classifier):
+                self._accepted_sizes[samples] = can_train_on(self.classifier, self.spec, samples)
         return self._accepted_sizes[samples]
 
     def train_epoch(
@@ -352,9 +368,9 @@ class ShardTrainer:
         if self._ranks.count > 1:
             self._train_epoch_by_ranks(samples, targets, batches, rates=rates, seed=seed, draws=draws)
             return
-        parts = self._spec.training.accumulate
+        parts = self.spec.training.accumulate
         least = self._min_samples if parts > 1 else 1
-        seed_everything(seed, self._generators)
+        seed_everything(seed, self.generators)
         clear_gradients = self._clear_gradients()
         with closing(batches.split(samples, targets, draws)) as whole_batches:
             for (batch, truth), rate in zip(whole_batches, rates, strict=True):
@@ -368,7 +384,7 @@ class ShardTrainer:
         The parameters of raymu's own models stay the same, and need not be looked for at each step.
         """
         model = self.classifier.model
-        if self._spec.model.factory is not None:
+        if self.spec.model.factory is not None:
             return partial(model.zero_grad, set_to_none=True)
         parameters = list(model.parameters())
 
@@ -396,16 +412,16 @@ class ShardTrainer:
             draws=draws,
             seed=seed,
             ranks=self._ranks,
-            generators=self._generators,
+            generators=self.generators,
             min_samples=self._min_samples,
-            accumulate=self._spec.training.accumulate,
+            accumulate=self.spec.training.accumulate,
         )
         for _, rate in zip(gradients, rates, strict=True):
             self._step(rate)
 
     def _step(self, rate: float) -> None:
         """Clip the gradients if configured, set the rate, and take an optimizer step. Recorders observe it by hooks."""
-        if (norm := self._spec.training.max_grad_norm) is not None:
+        if (norm := self.spec.training.max_grad_norm) is not None:
             clip_grad_norm_(self.classifier.model.parameters(), norm)
         self.set_rate(rate)
         self.optimizer.step()
@@ -413,7 +429,19 @@ class ShardTrainer:
     def set_rate(self, rate: float) -> None:
         """Set the learning rate. The parameter groups of a factory's optimizer keep the ratios of their rates."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * (group["initial_lr"] / self._spec.training.learning_rate)
+            group["lr"] = rate * (group["initial_lr"] / self.spec.training.learning_rate)
+
+    def prepared_for(self, samples: ShardSamples, current: ShardSamples) -> tuple[PreparedSamples, Tensor]:
+        """Return the samples of a stage and their targets, after fitting the encoder if it is new.
+
+        Args:
+            samples: All samples of the shard.
+            current: Those of the stage, which come first.
+        """
+        if self.classifier.encoder is None:
+            self.fit_encoder(current)
+        prepared, targets = self._prepared(samples)
+        return prepared.first(len(current)), targets[: len(current)]
 
     def _prepared(self, samples: ShardSamples) -> tuple[PreparedSamples, Tensor]:
         """Return all samples and their targets, encoded once for all stages."""

@@ -92,6 +92,7 @@ BOUNDS = [
     ("cluster.threads", 1024, "at most 256"),
     ("cluster.loading_threads", 1024, "at most 256"),
     ("cluster.workers_per_shard", 65, "at most 64"),
+    ("cluster.shards_per_lane", 1025, "at most 1024"),
     ("cluster.live_actors", 10**12, "at most 1000000000"),
     ("unlearning.ohs.epochs", 10**12, "at most 1000000"),
     ("unlearning.ohs.slices", 10**12, "at most 10000"),

@@ -143,7 +143,9 @@ class _Repetition:
             references=self._references,
         )
         device = choose_device(self._samples.device)
-        with deterministic(device, self._samples.threads, self._spec.workers, self._spec.training) as determinism:
+        with deterministic(
+            device, self._samples.threads, self._spec.workers, self._spec.training, lane=self._spec.lane
+        ) as determinism:
             patcher = ShardPatcher(self._spec, self._remedy.unlearning, command, self._files, device=device)
             patch = patcher.patch(forget, retain, self._remedy.unseen)
             patch.trainer.reset_optimizer()
@@ -209,7 +211,9 @@ class _Repetition:
     def _served(self, passes: float, seconds: float) -> AuditedModel:
         """Return the model that the shard serves."""
         device = choose_device(self._samples.device)
-        with deterministic(device, self._samples.threads, self._spec.workers, self._spec.training) as determinism:
+        with deterministic(
+            device, self._samples.threads, self._spec.workers, self._spec.training, lane=self._spec.lane
+        ) as determinism:
             trainer = ShardTrainer(self._spec, self._samples.shard, device)
             trainer.load(self._files.read(self._present_lineage.serving.file), source="a repeated remedy")
             model = audited_model(

@@ -114,7 +114,9 @@ class ShardWorker:
         self._store.delete_partial_writes(work.shard)  # left behind by a worker that was lost
         self._device = choose_device(self._device_setting)
         threads, workers = self._config.cluster.threads, self._spec.workers
-        self._determinism = determinism_class(self._device, threads, workers, self._spec.training).json()
+        self._determinism = determinism_class(
+            self._device, threads, workers, self._spec.training, lane=self._spec.lane
+        ).json()
         yield from log_work(self._store.manifest.run_id, work, self._execute(work))
 
     def _execute(self, work: Work) -> Iterator[StageProgress | WorkReport]:
@@ -211,7 +213,9 @@ class ShardWorker:
         self, task: RepairTask, forget: ShardSamples, retain: ShardSamples, unseen: ShardSamples | None
     ) -> Patch:
         patcher = ShardPatcher(self._spec, self._config.unlearning, task.command, self._files, device=self._device)
-        with deterministic(self._device, self._config.cluster.threads, self._spec.workers, self._spec.training):
+        with deterministic(
+            self._device, self._config.cluster.threads, self._spec.workers, self._spec.training, lane=self._spec.lane
+        ):
             return patcher.patch(forget, retain, unseen)
 
     def _retrain(

@@ -47,7 +47,7 @@ def replay_findings(
         return
     config, spec = store.config, spec_of(store, added_epochs=generation.lineages[0].added_epochs)
     device = device_or_cpu(config.device)
-    determinism = determinism_class(device, config.cluster.threads, spec.workers, spec.training).json()
+    determinism = determinism_class(device, config.cluster.threads, spec.workers, spec.training, lane=spec.lane).json()
     lineages = [lineage for lineage in generation.lineages if lineage.shard in shards]
     begin_phase("replaying")
     with closing(UndisturbedTraining()) as training:

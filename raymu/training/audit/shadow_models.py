@@ -59,7 +59,7 @@ def train_model(samples: AuditSamples, kind: ModelKind, number: int) -> AuditedM
     spec = samples.spec_of(kind, number)
     started = time.perf_counter()
     device = choose_device(samples.device)
-    with deterministic(device, samples.threads, spec.workers, spec.training) as determinism:
+    with deterministic(device, samples.threads, spec.workers, spec.training, lane=spec.lane) as determinism:
         trainer = ShardTrainer(spec, samples.shard, device)
         members = samples.samples.where(samples.members(kind, number))
         passes = sum(trainer.train_stage(members, stage) for stage in range(len(spec.epochs)))
@@ -70,7 +70,9 @@ def restored_model(samples: AuditSamples, payload: bytes, *, source: str) -> Aud
     """Restore a checkpoint. Raises FileCorrupt, naming `source`."""
     started = time.perf_counter()
     device = device_or_cpu(samples.device)
-    with deterministic(device, samples.threads, samples.spec.workers, samples.spec.training) as determinism:
+    with deterministic(
+        device, samples.threads, samples.spec.workers, samples.spec.training, lane=samples.spec.lane
+    ) as determinism:
         trainer = ShardTrainer(samples.spec, samples.shard, device)
         trainer.load(payload, source=source)
         return audited_model(trainer, samples, determinism.json(), passes=0.0, started=started)
@@ -88,7 +90,7 @@ def control_model(samples: AuditSamples, before: AuditedModel, ohs: OhsConfig, *
     started = time.perf_counter()
     device = device_or_cpu(samples.device)
     spec = samples.spec_of(ModelKind.BEFORE, number)
-    with deterministic(device, samples.threads, spec.workers, spec.training) as determinism:
+    with deterministic(device, samples.threads, spec.workers, spec.training, lane=spec.lane) as determinism:
         trainer = ShardTrainer(spec, samples.shard, device)
         trainer.load(before.payload, source="the model before the request")
         retain = samples.samples.where(samples.is_retained)
