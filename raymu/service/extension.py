@@ -1,21 +1,22 @@
 """Extensions of a run: a table of new samples, checked completely, and added to every shard as further slices."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from raymu.config import limits
-from raymu.core.records import FileRef, SampleFiles, SampleId
+from raymu.core.records import FileRef, SampleFiles
 from raymu.data.frames import TableData, source_of
-from raymu.data.spellings import spelling_in
+from raymu.data.spellings import spellings
 from raymu.data.tables import SampleTable, read_training_table, require_shape
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import replay
 from raymu.service.history_parts import added_homes
 from raymu.service.ingest import kept_rows, shard_tables
 from raymu.service.known_revocations import KnownRevocations
+from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.run_spec import spec_of
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore, routes_writer
@@ -91,7 +92,8 @@ def check_extension(store: RunStore, extension: Extension) -> None:
     journal = store.journal(is_read_only=True)
     try:
         board = replay(journal, store.manifest).board
-        read_new_samples(store, extension, board.tables, board.epochs, journal)
+        samples = SampleIndex(store, board.samples_of, added_routes=lambda: board.added_routes)
+        read_new_samples(store, extension, board.tables, board.epochs, journal, samples)
     finally:
         journal.close()
 
@@ -102,6 +104,7 @@ def read_new_samples(
     tables: Sequence[FileRef],
     epochs: Sequence[int],
     journal: Journal,
+    samples: SampleIndex,
 ) -> NewSamples:
     """Read the samples of an extension, check them with the run, and choose the home of each.
 
@@ -111,6 +114,7 @@ def read_new_samples(
         tables: The table of each shard.
         epochs: Epochs of each stage.
         journal: The run's journal, which knows the revoked samples.
+        samples: The samples that the run holds.
 
     Raises:
         RaymuError: DataInvalid, RequestInvalid, or ConfigInvalid of a task that fails.
@@ -128,7 +132,7 @@ def read_new_samples(
         kinds = ("integers", "text") if table.ids.dtype.kind == "i" else ("text", "integers")
         raise DataInvalid(source, f"has ids that are {kinds[0]}, and those of the run are {kinds[1]}")
     table, left_out = _without_revoked(source, table, store, journal, extension)
-    _require_new(source, table, store, tables)
+    _require_new(source, table, samples)
     _require_not_held_out(source, table, store)
     check_rows(spec_of(store), table.features, source=source)
     shards, slices = added_homes(table, config.partition, first=len(epochs), slices=extension.slices)
@@ -178,10 +182,11 @@ def _without_revoked(
     return kept, count
 
 
-def _require_new(source: str, table: SampleTable, store: RunStore, tables: Sequence[FileRef]) -> None:
+def _require_new(source: str, table: SampleTable, samples: SampleIndex) -> None:
     """Raise DataInvalid if the run holds some of the samples."""
-    held: frozenset[SampleId] = frozenset(_ids(store, tables))
-    again = sorted({each for each in table.ids.tolist() if spelling_in(held, each) in held}, key=str)
+    forms = [(sample_id, form) for sample_id in table.ids.tolist() for form in spellings(sample_id)]
+    homes = samples.homes([form for _, form in forms])
+    again = sorted({sample_id for (sample_id, _), home in zip(forms, homes, strict=True) if home}, key=str)
     if again:
         shown = one_line(", ".join(str(each) for each in again[:3])) + (", ..." if len(again) > 3 else "")
         raise DataInvalid(
@@ -194,17 +199,12 @@ def _require_not_held_out(source: str, table: SampleTable, store: RunStore) -> N
     ref = store.manifest.held_out
     if ref is None:
         return
-    held_out = {str(sample_id) for sample_id in _ids(store, [ref])}
+    held_out = set(map(str, store.read_table(ref, ["id"])["id"].to_pylist()))
     shared = sum(str(sample_id) in held_out for sample_id in table.ids.tolist())
     if shared:
         raise DataInvalid(
             source, f"has {plural(shared, 'sample')} of validation.data, by their ids; name others: these stay held out"
         )
-
-
-def _ids(store: RunStore, tables: Sequence[FileRef]) -> Iterator[SampleId]:
-    for part in store.read_tables(tables, ["id"]):
-        yield from part["id"].to_pylist()
 
 
 def as_kept(source: str, added: pa.Table, held: pa.Table) -> pa.Table:

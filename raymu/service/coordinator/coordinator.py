@@ -349,7 +349,7 @@ class Coordinator:
             await executor.resume()  # also what another call has accepted meanwhile
             await executor.wait_for_work(lambda: not (self.board.repairs or self.board.idle_with_work))
             tables, epochs = self.board.tables, self.board.epochs
-            read = partial(read_new_samples, session.store, extension, tables, epochs, session.journal)
+            read = partial(read_new_samples, session.store, extension, tables, epochs, session.journal, self._samples)
             new = await session.offload(read)
             async with session.turn():
                 if self.board.repairs or self.board.idle_with_work or self.board.tables != tables:
