@@ -18,19 +18,44 @@ def with_pandas_index(table: pa.Table) -> pa.Table:
     Raises:
         ValueError: The index has not as many rows as the table, so that its values belong to other rows.
     """
-    for level in _levels(table):
+    for name, numbers in index_ranges(table.schema, table.num_rows).items():
+        table = table.add_column(0, pa.field(name, pa.int64()), [numbers_array(numbers)])
+    return table
+
+
+def index_ranges(schema: pa.Schema, rows: int) -> dict[str, range]:
+    """Return the indexes that are ranges of numbers, which the metadata alone have: name -> numbers.
+
+    Args:
+        schema: The columns of a table, with the metadata of pandas.
+        rows: Rows of the whole table.
+
+    Raises:
+        ValueError: An index has another number of rows.
+    """
+    ranges: dict[str, range] = {}
+    for level in _levels(schema):
         name = _name(level)
-        if not isinstance(level, dict) or name is None or name in table.column_names:
+        if not isinstance(level, dict) or name is None or name in schema.names or name in ranges:
             continue
         numbers = range(level["start"], level["stop"], level["step"])
-        if len(numbers) != table.num_rows:
+        if len(numbers) != rows:
             raise ValueError(
-                f"pandas' index {name} has {len(numbers)} rows, and the table {table.num_rows}: it was changed by another "
+                f"pandas' index {name} has {len(numbers)} rows, and the table {rows}: it was changed by another "
                 "program; write the index as a column"
             )
-        column = np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64)
-        table = table.add_column(0, pa.field(name, pa.int64()), [pa.array(column)])
-    return table
+        ranges[name] = numbers
+    return ranges
+
+
+def has_index_ranges(schema: pa.Schema) -> bool:
+    """Return whether an index with a name lies in the metadata alone."""
+    return any(isinstance(level, dict) and _name(level) is not None for level in _levels(schema))
+
+
+def numbers_array(numbers: range) -> pa.Array:
+    """Return a range as an array."""
+    return pa.array(np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64))
 
 
 def is_unnamed(name: str) -> bool:
@@ -40,15 +65,15 @@ def is_unnamed(name: str) -> bool:
 
 def unread_index(table: pa.Table) -> str | None:
     """Return the name of an index that the metadata names and the table lacks, or of one that is a column without a name."""
-    names = [_name(level) for level in _levels(table)]
+    names = [_name(level) for level in _levels(table.schema)]
     lost = [name for name in names if name is not None and name not in table.column_names]
     unnamed = [name for name in table.column_names if name.startswith(_UNNAMED)]
     return next(iter([*lost, *unnamed]), None)
 
 
-def _levels(table: pa.Table) -> Iterator[Any]:
+def _levels(schema: pa.Schema) -> Iterator[Any]:
     try:
-        metadata = table.schema.pandas_metadata or {}
+        metadata = schema.pandas_metadata or {}
         levels = metadata.get("index_columns") or []
     except (ValueError, AttributeError):  # another program's
         return

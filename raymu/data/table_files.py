@@ -1,21 +1,25 @@
 """The files of a table: one or several, a pattern, or a directory as Spark, Hive and Ray Data write it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, locations_of, redacted
-from raymu.data.table_formats import ENDINGS, MAGIC_LENGTH, format_of, read_format
+from raymu.data.table_formats import ENDINGS, MAGIC_LENGTH, TableFormat, format_of, read_format
 from raymu.errors import DataInvalid
 from raymu.text import one_line
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NOTES = (".json", ".md", ".txt", ".yaml", ".yml", ".html", ".crc", ".lock")
 """Endings of files that programs and people leave beside tables."""
+_BUFFER_BYTES = 1024 * 1024
+"""Bytes of a column that are read from a Parquet file at once. Without it a whole row group of the column would be."""
 _KEY = re.compile(r"([^=/]+)=[^/]*")
 
 
@@ -43,7 +47,55 @@ class TableFile:
                 return read_format(file, kind)
         if self.path.lower().endswith(ENDINGS):
             raise ValueError("its content is neither Parquet, Arrow nor Feather")
-        raise DataInvalid(
+        raise self._of_no_format()
+
+    def schema(self) -> tuple[pa.Schema | None, int | None]:
+        """Return the columns of the file, and its rows; None for what the file does not say before it is read whole.
+
+        Raises as `read`.
+        """
+        with self.system.open_input_file(self.path) as file:
+            kind = format_of(file.read(MAGIC_LENGTH))
+            file.seek(0)
+            match kind:
+                case TableFormat.PARQUET:
+                    parquet = pq.ParquetFile(file)
+                    return parquet.schema_arrow, parquet.metadata.num_rows
+                case TableFormat.ARROW_FILE:
+                    return pa.ipc.open_file(file).schema, None
+                case TableFormat.ARROW_STREAM:
+                    return pa.ipc.open_stream(file).schema, None
+        return None, None
+
+    @contextmanager
+    def open_batches(
+        self, names: Sequence[str], rows_of: Callable[[int, int], int]
+    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Open a file that has a schema. Yields it, and the batches of some columns; of an Arrow file, those it consists of.
+
+        Args:
+            names: The columns. Others may come with them.
+            rows_of: Returns the rows of a batch, by the size of the columns in bytes, and by their rows.
+        """
+        with self.system.open_input_file(self.path) as file:
+            kind = format_of(file.read(MAGIC_LENGTH))
+            file.seek(0)
+            if kind is TableFormat.PARQUET:
+                parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
+                own = [name for name in names if name in parquet.schema_arrow.names]
+                metadata = parquet.metadata
+                size = sum(_uncompressed(metadata.row_group(group), own) for group in range(metadata.num_row_groups))
+                rows = rows_of(size, metadata.num_rows)
+                yield parquet.schema_arrow, parquet.iter_batches(batch_size=rows, columns=own)
+            elif kind is TableFormat.ARROW_FILE:
+                arrow = pa.ipc.open_file(file)
+                yield arrow.schema, (arrow.get_batch(index) for index in range(arrow.num_record_batches))
+            else:
+                stream = pa.ipc.open_stream(file)
+                yield stream.schema, stream
+
+    def _of_no_format(self) -> DataInvalid:
+        return DataInvalid(
             self.source,
             "is of no known format; give a .parquet, .arrow or .feather file, as `raymu import` makes of a CSV",
         )
@@ -58,6 +110,12 @@ class TableFile:
 
         hive = HivePartitioning(pa.schema([(name, pa.string()) for name in names]))
         return dict(get_partition_keys(hive.parse(self.path)))
+
+
+def _uncompressed(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
+    """Return the bytes of some columns of a row group before they are compressed."""
+    columns = (group.column(index) for index in range(group.num_columns))
+    return sum(column.total_uncompressed_size for column in columns if column.path_in_schema.split(".")[0] in names)
 
 
 def require_no_secret(location: str) -> None:

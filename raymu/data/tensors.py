@@ -38,6 +38,11 @@ def with_plain_tensors(table: pa.Table) -> pa.Table:
     return table
 
 
+def has_tensors_of_any_shape(schema: pa.Schema) -> bool:
+    """Return whether a column has tensors of Ray Data whose shape only the rows tell."""
+    return any(_extension(field)[0] == _VARIABLE for field in schema)
+
+
 def _extension(field: pa.Field) -> tuple[str, Any]:
     """Return the name and the serialised parameters of a field's extension type, whether Arrow knows it or not."""
     if isinstance(field.type, pa.ExtensionType):

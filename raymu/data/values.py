@@ -11,7 +11,7 @@ sample in whatever form it comes:
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -38,6 +38,42 @@ _EXACT = {2: 2**11, 4: 2**24, 8: 2**53}
 """Bytes of a float -> the number from which it does not represent every integer."""
 _UUID = re.compile(r"(?:urn:uuid:|\{)?([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})\}?", re.IGNORECASE)
 _UUID_BYTES, _UUID_LENGTHS = 16, (36, 38, 45)
+_KEPT_UUID = r"\A[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\z"
+"""A UUID as it is kept, for RE2."""
+_VISIBLE = r"\A[!-~](?:[ -~]*[!-~])?\z"
+"""Text of ASCII without space around it, for RE2."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueFacts:
+    """What all values of a column have in common, if the form in which they are kept depends on it."""
+
+    is_beyond: bool = False
+    """Whether some integers are beyond 64 bits with a sign."""
+    is_spelled: bool = True
+    """Whether all bytes spell text."""
+    is_uuid: bool = True
+    """Whether all bytes are 16."""
+
+    def __or__(self, other: "ValueFacts") -> "ValueFacts":
+        """Return the facts of two parts of a column together."""
+        return ValueFacts(
+            is_beyond=self.is_beyond or other.is_beyond,
+            is_spelled=self.is_spelled and other.is_spelled,
+            is_uuid=self.is_uuid and other.is_uuid,
+        )
+
+
+_NO_FACTS = ValueFacts()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KeptColumn:
+    """Values as raymu keeps them: int64, string or, of labels, bool."""
+
+    values: pa.ChunkedArray
+    done: tuple[str, ...]
+    """What was converted, for people."""
 
 
 class IdKind(StrEnum):
@@ -79,7 +115,8 @@ def sample_ids(source: str, name: str, values: pa.ChunkedArray) -> IdColumn:
     Raises:
         DataInvalid: An id is missing or empty, or could be read in two ways.
     """
-    kept, note = _kept(source, "ids", name, values)
+    column = kept_column(source, "ids", name, values)
+    kept, note = column.values, conversion_note("ids", name, column.done)
     require_none_missing(source, name, kept.null_count)
     if pa.types.is_integer(kept.type):
         return IdColumn(values=kept.to_numpy(), kind=IdKind.INTEGER, note=note)
@@ -88,15 +125,16 @@ def sample_ids(source: str, name: str, values: pa.ChunkedArray) -> IdColumn:
 
 def owners(source: str, name: str, values: pa.ChunkedArray) -> IdColumn:
     """Read a column of owners, of whom some may be missing: (rows,) int, str or None objects. Raises DataInvalid."""
-    kept, note = _kept(source, "owners", name, values)
+    column = kept_column(source, "owners", name, values)
+    kept, note = column.values, conversion_note("owners", name, column.done)
     kind = IdKind.INTEGER if pa.types.is_integer(kept.type) else IdKind.TEXT
     return IdColumn(values=np.array(kept.to_pylist(), dtype=object), kind=kind, note=note)
 
 
 def labels(source: str, name: str, values: pa.ChunkedArray) -> LabelColumn:
     """Read a column of labels, of which some may be missing. Raises DataInvalid."""
-    kept, note = _kept(source, "labels", name, values)
-    return LabelColumn(values=kept.to_pylist(), note=note)
+    column = kept_column(source, "labels", name, values)
+    return LabelColumn(values=column.values.to_pylist(), note=conversion_note("labels", name, column.done))
 
 
 def require_none_missing(source: str, name: str, missing: int) -> None:
@@ -127,34 +165,85 @@ def _is_present(value: Any) -> bool:
     return bool(value == value)  # NaN and pandas' NaT are not
 
 
-def _kept(source: str, noun: str, name: str, values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
-    """Return a column as int64, string or (of labels) bool, and what was converted."""
+def conversion_note(noun: str, name: str, done: Iterable[str]) -> str:
+    """Return the line that says what was converted in a column; empty if nothing was.
+
+    Args:
+        noun: What the values are: ids, owners or labels.
+        name: The column.
+        done: What was done to some part of it, more than once too.
+    """
+    said = sorted(dict.fromkeys(done), key=lambda text: _DONE_TO_TEXTS.index(text) if text in _DONE_TO_TEXTS else 0)
+    return f"{noun} in column {one_line(name)}: {', '.join(said)}" if said else ""
+
+
+def needs_facts(values: pa.ChunkedArray) -> bool:
+    """Return whether the form in which a column is kept depends on all of its values, and not on its type alone."""
+    kind = plain(values).type
+    return pa.types.is_uint64(kind) or pa.types.is_decimal(kind) or _is_binary(kind)
+
+
+def value_facts(values: pa.ChunkedArray) -> ValueFacts:
+    """Return the facts of a column, or of a part of one. Values that are refused have none: reading them says why."""
+    column = plain(values)
+    if pa.types.is_uint64(column.type):
+        highest = pc.max(column).as_py()
+        return ValueFacts(is_beyond=highest is not None and highest > _HIGHEST)
+    if pa.types.is_decimal(column.type):
+        return ValueFacts(is_beyond=_is_beyond(column))
+    if _is_binary(column.type):
+        present = [value for value in column.to_pylist() if value]  # no bytes are a missing value
+        return ValueFacts(
+            is_spelled=all(text_of_bytes(value) is not None for value in present),
+            is_uuid=all(len(value) == _UUID_BYTES for value in present),
+        )
+    return ValueFacts()
+
+
+def kept_column(
+    source: str, noun: str, name: str, values: pa.ChunkedArray, facts: ValueFacts | None = None
+) -> KeptColumn:
+    """Convert a column, or a part of one, to the values that raymu keeps.
+
+    Args:
+        source: The table, for messages.
+        noun: What the values are: ids, owners or labels.
+        name: The column.
+        values: (rows,).
+        facts: The facts of the whole column; None if `values` are the whole.
+
+    Raises:
+        DataInvalid: A value could be read in two ways, or is none of the kind.
+    """
     kind, column = values.type, plain(values)
-    where = f"{noun} in column {one_line(name)}"
     if pa.types.is_null(column.type):
-        return column.cast(pa.int64()), ""
+        return KeptColumn(values=column.cast(pa.int64()), done=())
     if pa.types.is_boolean(column.type) and noun == "labels":
-        return column, ""
+        return KeptColumn(values=column, done=())
     for fits, convert in _COLUMNS.items():
         if fits(column.type):
             try:
-                kept, done = convert(column)
+                kept, done = convert(column, value_facts(values) if facts is None else facts)
             except ValueError as error:
-                raise DataInvalid(source, f"{where}: {error}") from error
+                raise DataInvalid(source, f"{noun} in column {one_line(name)}: {error}") from error
             if isinstance(kind, pa.UuidType):
-                done = "UUIDs became text"
-            return kept, f"{where}: {done}" if done else ""
+                done = ("UUIDs became text",)
+            return KeptColumn(values=kept, done=done)
+    where = f"{noun} in column {one_line(name)}"
     raise DataInvalid(source, f"{where} are {one_line(kind)}; they must be integers or strings")
 
 
-def _integers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
-    try:
-        return column.cast(pa.int64()), ""
-    except pa.ArrowInvalid:
-        return column.cast(pa.string()), f"{column.type} became text, since some are beyond 64 bits with a sign"
+Converted: TypeAlias = tuple[pa.ChunkedArray, tuple[str, ...]]
+_DONE_TO_TEXTS = ("space around them was left out", "UUIDs became lower-case")
 
 
-def _floats(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+def _integers(column: pa.ChunkedArray, facts: ValueFacts) -> Converted:
+    if not facts.is_beyond:
+        return column.cast(pa.int64()), ()
+    return column.cast(pa.string()), (f"{column.type} became text, since some are beyond 64 bits with a sign",)
+
+
+def _floats(column: pa.ChunkedArray, _facts: ValueFacts) -> Converted:
     exact, done = _EXACT[column.type.bit_width // 8], f"{column.type} became integers"
     column = column.cast(pa.float64())
     column = pc.if_else(pc.is_nan(column), None, column)  # pandas writes NaN for a missing value
@@ -162,48 +251,69 @@ def _floats(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
     is_odd = ~np.isfinite(present) | (present != np.floor(present)) | (np.abs(present) >= exact)
     if is_odd.any():
         _whole_float(float(present[is_odd][0]), exact)
-    return column.cast(pa.int64()), done
+    return column.cast(pa.int64()), (done,)
 
 
-def _decimals(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+def _is_beyond(column: pa.ChunkedArray) -> bool:
+    try:
+        return any(isinstance(_whole_decimal(value), str) for value in column.to_pylist() if value is not None)
+    except ValueError:
+        return False
+
+
+def _decimals(column: pa.ChunkedArray, facts: ValueFacts) -> Converted:
     numbers = [None if value is None else _whole_decimal(value) for value in column.to_pylist()]
-    if all(isinstance(number, int) for number in numbers if number is not None):
-        return _array(numbers, pa.int64()), f"{column.type} became integers"
+    if not facts.is_beyond:
+        return _array(numbers, pa.int64()), (f"{column.type} became integers",)
     texts = [None if number is None else str(number) for number in numbers]
-    return _array(texts), f"{column.type} became text, since some are beyond 64 bits with a sign"
+    return _array(texts), (f"{column.type} became text, since some are beyond 64 bits with a sign",)
 
 
-def _texts(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+def _texts(column: pa.ChunkedArray, _facts: ValueFacts) -> Converted:
+    if all(map(is_canonical, column.chunks)):
+        return column.cast(pa.string()), ()
     originals = column.to_pylist()
     trimmed = [None if value is None else _trimmed(value) for value in originals]
     kept = [None if value is None else canonical_text(value) for value in trimmed]
-    done = []
-    if trimmed != originals:
-        done.append("space around them was left out")
-    if kept != trimmed:
-        done.append("UUIDs became lower-case")
-    return _array([value or None for value in kept]), ", ".join(done)  # a blank is a missing value
+    changes = (trimmed != originals, kept != trimmed)
+    done = tuple(text for is_changed, text in zip(changes, _DONE_TO_TEXTS, strict=True) if is_changed)
+    return _array([value or None for value in kept]), done  # a blank is a missing value
 
 
-def _binaries(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+def is_canonical(texts: pa.Array) -> bool:
+    """Return whether it is quickly told that texts are kept as they are: visible ASCII, with spaces inside at most."""
+    lengths = pc.binary_length(texts)
+    shortest = pc.min(lengths).as_py()
+    if shortest is None:
+        return True  # all are missing
+    if shortest == 0 or not pc.all(pc.match_substring_regex(texts, _VISIBLE)).as_py():
+        return False
+    may_be_uuids = texts.filter(pc.is_in(lengths, pa.array(_UUID_LENGTHS, lengths.type)))
+    return not len(may_be_uuids) or bool(pc.all(pc.match_substring_regex(may_be_uuids, _KEPT_UUID)).as_py())
+
+
+def _binaries(column: pa.ChunkedArray, facts: ValueFacts) -> Converted:
     originals = [value or None for value in column.to_pylist()]  # no bytes are a missing value
-    present = [value for value in originals if value is not None]
     spell: Callable[[bytes], str | None]
-    if all(text_of_bytes(value) is not None for value in present):
+    if facts.is_spelled:
         spell, done = text_of_bytes, "bytes became the text that they spell"
-    elif all(len(value) == _UUID_BYTES for value in present):
+    elif facts.is_uuid:
         spell, done = _uuid_text, "16 bytes became UUIDs"
     else:
         spell, done = bytes.hex, "bytes became hexadecimal digits"
-    return _array([value and spell(value) for value in originals]), done
+    return _array([value and spell(value) for value in originals]), (done,)
 
 
-def _dates(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _dates(column: pa.ChunkedArray, _facts: ValueFacts) -> Converted:
     texts = [None if value is None else _iso(value) for value in column.cast(pa.date32()).to_pylist()]
-    return _array(texts), f"{column.type} became text in ISO 8601"
+    return _array(texts), (f"{column.type} became text in ISO 8601",)
 
 
-def _timestamps(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+def _timestamps(column: pa.ChunkedArray, _facts: ValueFacts = _NO_FACTS) -> Converted:
     kind, parts = column.type, PARTS_OF_SECOND[column.type.unit]
     texts: list[str | None] = []
     for count in column.cast(pa.int64()).to_pylist():
@@ -216,7 +326,7 @@ def _timestamps(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
         except OverflowError as error:
             raise ValueError("a time is not of the years 1 to 9999") from error
         texts.append(_iso_parts(moment, rest * 10**9 // parts, has_zone=kind.tz is not None))
-    return _array(texts), f"{kind} became text in ISO 8601" + (", in UTC" if kind.tz else "")
+    return _array(texts), (f"{kind} became text in ISO 8601" + (", in UTC" if kind.tz else ""),)
 
 
 def _array(values: list[Any], kind: pa.DataType | None = None) -> pa.ChunkedArray:
@@ -322,14 +432,12 @@ def _numpy_unit(value: np.datetime64) -> str:
     return unit if unit in PARTS_OF_SECOND else "s"
 
 
-_COLUMNS: Mapping[Callable[[pa.DataType], bool], Callable[[pa.ChunkedArray], tuple[pa.ChunkedArray, str]]] = {
+_COLUMNS: Mapping[Callable[[pa.DataType], bool], Callable[[pa.ChunkedArray, ValueFacts], Converted]] = {
     pa.types.is_integer: _integers,
     pa.types.is_floating: _floats,
     pa.types.is_decimal: _decimals,
     is_text: _texts,
-    (
-        lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-    ): _binaries,
+    _is_binary: _binaries,
     pa.types.is_date: _dates,
     pa.types.is_timestamp: _timestamps,
 }
