@@ -28,7 +28,8 @@ from experiments.plots import look, panels, spread_bars
 from experiments.setups import Setup
 from raymu.config import Config
 from raymu.core.commands import TrainShard
-from raymu.data.tables import SampleTable, from_arrow
+from raymu.data.run_table import from_arrow
+from raymu.data.tables import SampleTable
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.fleet import ShardActor
 from raymu.service.ingest import prepare_run

@@ -1,7 +1,5 @@
-"""Tables of samples: those from outside, checked and converted to arrays, and the run's own."""
+"""Tables of samples from outside, checked and converted to arrays."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,10 +24,6 @@ from raymu.data.sample_form import ARRAY, SampleForm
 from raymu.data.table_union import TableUnion, read_union
 from raymu.data.targets import read_targets
 from raymu.errors import DataInvalid
-
-_SHAPE = b"raymu.shape"
-_COLUMN = "feature."
-"""Prefix of the columns of a run's own table that have the samples' features, if they are kept as columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -249,70 +243,6 @@ def _read_samples(
     )
 
 
-def to_arrow(table: SampleTable, slices: Indices) -> pa.Table:
-    """Convert samples to the run's own table, which `from_arrow` reads. slices: (samples,)"""
-    columns = {
-        "id": pa.array(table.ids, type=_id_type(table.ids)),
-        "label": pa.array(table.labels) if table.labels.ndim == 1 else _fixed_lists(table.labels),
-        "slice": pa.array(slices, type=pa.int64()),
-    }
-    metadata: dict[bytes, bytes] = {}
-    if isinstance(table.features, Columns):
-        columns |= {f"{_COLUMN}{name}": table.features.table[name] for name in table.features.names}
-    else:
-        columns["features"] = _fixed_lists(table.features)
-        metadata[_SHAPE] = json.dumps(table.features.shape[1:]).encode()
-    if table.owners is not None:
-        columns["owner"] = pa.array([None if owner is None else str(owner) for owner in table.owners], type=pa.string())
-    return pa.table(columns).replace_schema_metadata(metadata or None)
-
-
-def _fixed_lists(values: npt.NDArray[Any]) -> pa.Array:
-    """Return an array of rows, (rows, *shape), as lists of equal length."""
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    # Parquet reads entries under this name, so that a table which is read and written again has the same bytes.
-    kind = pa.list_(pa.field("element", flat.type), int(np.prod(values.shape[1:])))
-    return pa.FixedSizeListArray.from_arrays(flat, type=kind)
-
-
-def from_arrow(table: pa.Table) -> tuple[SampleTable, Indices]:
-    """Read the run's own table. Returns the samples and their slices, (samples,)."""
-    ids = table["id"]
-    owners = np.array(table["owner"].to_pylist(), dtype=object) if "owner" in table.column_names else None
-    samples = SampleTable(
-        ids=ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object),
-        features=_kept_rows(table),
-        labels=_kept_targets(table["label"]),
-        owners=owners,
-    )
-    return samples, table["slice"].to_numpy()
-
-
-def kept_bytes(schema: pa.Schema, rows: int, encoded_bytes: int) -> int:
-    """Estimate the memory that the features of a shard's table take: exact for arrays, as encoded in the file for columns."""
-    shape = (schema.metadata or {}).get(_SHAPE)
-    if shape is None:
-        return encoded_bytes
-    return int(rows * math.prod(json.loads(shape)) * schema.field("features").type.value_type.bit_width // 8)
-
-
-def _kept_rows(table: pa.Table) -> Rows:
-    metadata = table.schema.metadata or {}
-    if _SHAPE in metadata:
-        values: npt.NDArray[Any] = table["features"].combine_chunks().flatten().to_numpy()
-        return values.reshape(table.num_rows, *json.loads(metadata[_SHAPE]))
-    names = [name for name in table.column_names if name.startswith(_COLUMN)]
-    return Columns.of(table.select(names).rename_columns([name.removeprefix(_COLUMN) for name in names]))
-
-
-def _kept_targets(column: pa.ChunkedArray) -> Targets:
-    if not pa.types.is_fixed_size_list(column.type):
-        labels: Targets = column.to_numpy()
-        return labels
-    values: Targets = column.combine_chunks().flatten().to_numpy()
-    return values.reshape(len(column), column.type.list_size)
-
-
 def _load(
     data: TableData,
     names: Sequence[str],
@@ -369,10 +299,6 @@ def _features(
             source, f"column {names[0]} holds single numbers; list such columns: data.features: [{names[0]}]"
         )
     return as_features(source, parts[0], is_wide=is_wide), notes
-
-
-def _id_type(ids: npt.NDArray[Any]) -> pa.DataType:
-    return pa.int64() if ids.dtype.kind == "i" else pa.string()
 
 
 def read_test_data(

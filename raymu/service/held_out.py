@@ -14,9 +14,10 @@ from raymu.core.uri import redacted
 from raymu.data.classes import ClassTable
 from raymu.data.columns import kept_features
 from raymu.data.rows import Columns, Rows
+from raymu.data.run_table import from_arrow, to_arrow
 from raymu.data.sample_form import SampleForm
 from raymu.data.table_files import require_no_secret
-from raymu.data.tables import from_arrow, read_table, require_shape, to_arrow
+from raymu.data.tables import read_table, require_shape
 from raymu.errors import DataInvalid, RunInvalid
 from raymu.store.run import RunStore
 from raymu.text import plural

@@ -20,17 +20,11 @@ from raymu.data.columns import kept_features
 from raymu.data.frames import TableData, source_of
 from raymu.data.ids import as_sample_ids
 from raymu.data.rows import Columns, Rows
+from raymu.data.run_table import from_arrow, to_arrow
 from raymu.data.sample_form import SampleForm
 from raymu.data.spellings import spelling_in
 from raymu.data.table_files import require_no_secret
-from raymu.data.tables import (
-    SampleTable,
-    TrainingTable,
-    from_arrow,
-    read_test_data,
-    read_training_table,
-    to_arrow,
-)
+from raymu.data.tables import SampleTable, TrainingTable, read_test_data, read_training_table
 from raymu.data.values import as_id
 from raymu.errors import (
     ConfigInvalid,

@@ -20,8 +20,9 @@ from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import ShardLineage
 from raymu.data.classes import ClassTable
 from raymu.data.rows import Rows
+from raymu.data.run_table import from_arrow
 from raymu.data.sample_form import ARRAY, SampleForm
-from raymu.data.tables import SampleTable, from_arrow, joined_tables, read_labelled
+from raymu.data.tables import SampleTable, joined_tables, read_labelled
 from raymu.errors import RequestInvalid
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.negative_control import NegativeControl, negative_control

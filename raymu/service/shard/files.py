@@ -12,8 +12,9 @@ from raymu.core.arrays import Targets
 from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.records import FileRef, SampleFiles, SampleId
 from raymu.data.rows import Rows
+from raymu.data.run_table import from_arrow, kept_bytes
 from raymu.data.stored_rows import ScratchFile, StoredRows
-from raymu.data.tables import SampleTable, from_arrow, kept_bytes
+from raymu.data.tables import SampleTable
 from raymu.errors import StorageFailed
 from raymu.store.run import RunStore
 from raymu.text import one_line

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from raymu.data.tables import SampleTable, from_arrow, read_table, to_arrow
+from raymu.data.run_table import from_arrow, to_arrow
+from raymu.data.tables import SampleTable, read_table
 from tests.support.shard_training import make_fields
 
 Pixels = npt.NDArray[Any]
