@@ -287,6 +287,10 @@ class StorageFailed(RaymuError):
         )
 
 
+class ConnectionLost(StorageFailed):
+    """The connection to a database was lost, or could not be made, in each of several attempts."""
+
+
 class TrainingFailed(RaymuError):
     """A model cannot be trained on these samples: its code raises, or its weights are not finite."""
 

@@ -8,6 +8,7 @@ from raymu.core.receipt import Receipts
 from raymu.core.records import Generation, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.service.coordinator.session import Session
+from raymu.store.journal.transaction import Transaction
 from raymu.store.receipts import sign_receipts
 
 
@@ -54,14 +55,15 @@ class Publisher:
         return await self._session.offload(partial(self._purge, command, receipts))
 
     def _publish(self, command: PublishGeneration) -> GenerationPublished:
-        store = self._session.store
-        with self._session.journal.writing() as transaction:  # until it commits, no other coordinator can publish too
+        store, published_at = self._session.store, self._session.clock()
+
+        def work(transaction: Transaction) -> GenerationPublished:
             generation = Generation(
                 number=self.generation + 1,
                 previous_sha256=self.published.manifest_sha256 if self.published else "",
                 cause=command.cause,
                 request_ids=(*command.rewound, *command.repaired, *command.settled),
-                published_at=self._session.clock(),
+                published_at=published_at,
                 constituents=command.constituents,
                 lineages=command.lineages,
             )
@@ -75,12 +77,15 @@ class Publisher:
                 settled=command.settled,
             )
             transaction.add(event)
-        return event
+            return event
+
+        return self._session.journal.write(work)  # until it commits, no other coordinator can publish too
 
     def _purge(self, command: Purge, receipts: Receipts) -> RequestsPurged:
         """Purge by the command alone: a crash may have interrupted an earlier attempt."""
         store, journal = self._session.store, self._session.journal
-        with journal.writing() as transaction:
+
+        def work(transaction: Transaction) -> RequestsPurged:
             store.destroy(command.files)
             store.generations.delete_except(self.generation)
             event = RequestsPurged(
@@ -98,5 +103,8 @@ class Publisher:
                 signing_key=store.keys.signing_key,
             )
             transaction.add_receipts(rows)
+            return event
+
+        event = journal.write(work)
         journal.scrub_purged()
         return event

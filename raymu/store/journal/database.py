@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 from weakref import finalize
 
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from raymu.errors import ConfigInvalid, FileCorrupt, FileUnreadable, JournalBusy, StorageFailed
+from raymu.errors import ConfigInvalid, ConnectionLost, FileCorrupt, FileUnreadable, JournalBusy, StorageFailed
 from raymu.store.files.database_files import begin_use, end_use
 from raymu.store.journal.dialects import DIALECTS
+from raymu.store.retries import retried
 from raymu.text import one_line
 
 _PASSWORDS = frozenset({"password", "sslpassword"})
@@ -58,15 +59,22 @@ class Database:
     def writing(self) -> Iterator[sql.Connection]:
         """Open one transaction. Raises JournalBusy, StorageFailed."""
         self._scrub()
-        with self._translated_errors(), self._engine.begin() as connection:
+        with self._translated_errors(), self._connected() as connection, connection.begin():
             yield connection
             self._has_written = True
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
         """Open a connection to read. Raises JournalBusy, FileUnreadable; FileCorrupt for a damaged or missing journal."""
-        with self._translated_errors(is_reading=True), self._engine.connect() as connection:
-            yield connection
+        with self._translated_errors(is_reading=True), self._connected() as connection:
+            yield cast(sql.Connection, _RetriedReads(connection, self._dialect.is_lost))
+
+    def _connected(self) -> sql.Connection:
+        """Connect, if need be in several attempts: nothing is done yet."""
+        return retried(self._engine.connect, self._is_lost)
+
+    def _is_lost(self, error: Exception) -> bool:
+        return isinstance(error, SQLAlchemyError) and self._dialect.is_lost(error)
 
     @property
     def can_lock(self) -> bool:
@@ -158,9 +166,31 @@ class Database:
             if self._dialect.lock_message in problem:
                 raise JournalBusy(problem) from error
             if not is_reading:
-                raise StorageFailed("the journal", problem) from error
+                failure = ConnectionLost if self._dialect.is_lost(error) else StorageFailed
+                raise failure("the journal", problem) from error
             kind = FileUnreadable if self._dialect.is_unreachable(error) else FileCorrupt
             raise kind("the journal", problem) from error
+
+
+class _RetriedReads:
+    """A connection whose queries are sent again, over a new one, if the connection is lost meanwhile."""
+
+    def __init__(self, connection: sql.Connection, is_lost: Callable[[SQLAlchemyError], bool]) -> None:
+        self._connection, self._is_lost = connection, is_lost
+
+    def execute(self, query: Any, *parameters: Any) -> Any:
+        """Send a query. Its whole answer is here once this returns."""
+        return retried(lambda: self._connection.execute(query, *parameters), self._can_connect_again)
+
+    def _can_connect_again(self, error: Exception) -> bool:
+        if not (isinstance(error, SQLAlchemyError) and self._is_lost(error)):
+            return False
+        with suppress(SQLAlchemyError):
+            self._connection.rollback()  # the next query connects then
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 def parse_url(text: str) -> sql.URL:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sql
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from raymu.errors import ConfigInvalid
 from raymu.store.journal.network_fs import network_file_system
@@ -63,6 +63,8 @@ class Dialect:
     """Return whether a failed read says nothing about the content of the database."""
     schema_differences: Callable[[sql.Connection], Iterator[str]]
     """Yield a phrase for everything in the schema that raymu did not create as it is."""
+    is_lost: Callable[[SQLAlchemyError], bool]
+    """Return whether a connection was lost or could not be made, so that another attempt may succeed."""
     lock_message: str
     """Part of the error message of a lock that another connection holds."""
     read_only_url: Callable[[sql.URL], sql.URL] = lambda url: url
@@ -85,12 +87,13 @@ def _sqlite_settings(is_read_only: bool) -> list[str]:
 
 
 def _postgresql_settings(is_read_only: bool) -> list[str]:
-    return [
+    settings = (
         f"SET lock_timeout = {LOCK_MS}",
         f"SET statement_timeout = {STATEMENT_MS}",
         f"SET idle_in_transaction_session_timeout = {IDLE_MS}",
         "SET default_transaction_read_only = on" if is_read_only else "SET synchronous_commit = on",
-    ]
+    )
+    return ["; ".join(settings)]  # each statement would be a round trip
 
 
 def _truncate_log(connection: sql.Connection, _table: str) -> bool:
@@ -158,12 +161,22 @@ def _is_server_unreachable(error: SQLAlchemyError) -> bool:
     return getattr(error, "orig", None) is None or isinstance(error, OperationalError | InterfaceError)
 
 
+def _is_connection_lost(error: SQLAlchemyError) -> bool:
+    cause = getattr(error, "orig", None)
+    state = str(getattr(cause, "sqlstate", None) or "")
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # Without a state the connection was not made, or broke. The others: connections, too many of them, a restart.
+    return isinstance(error, OperationalError) and (not state or state.startswith(("08", "53300", "57P")))
+
+
 DIALECTS: Mapping[str, Dialect] = {
     "sqlite": Dialect(
         settings=_sqlite_settings,
         scrub=_truncate_log,
         check_url=_check_sqlite_file,
         is_unreachable=_is_sqlite_unreachable,
+        is_lost=lambda _error: False,
         schema_differences=sqlite_differences,
         lock_message="database is locked",
         read_only_url=_sqlite_read_only,
@@ -175,6 +188,7 @@ DIALECTS: Mapping[str, Dialect] = {
         scrub=_vacuum,
         check_url=lambda _url: None,
         is_unreachable=_is_server_unreachable,
+        is_lost=_is_connection_lost,
         schema_differences=postgresql_differences,
         lock_message="lock timeout",
         schema_lock=f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sql
 
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted
 from raymu.core.records import SampleId
-from raymu.errors import CoordinatorSuperseded, FileCorrupt, RunInvalid
+from raymu.errors import ConnectionLost, CoordinatorSuperseded, FileCorrupt, JournalBusy, RunInvalid, StorageFailed
 from raymu.store.journal.database import Database
 from raymu.store.journal.event_chain import BEGINNING, ChainHead, next_head, read_event
 from raymu.store.journal.id_cipher import IdCipher
 from raymu.store.journal.tables import EVENTS, FORGET, RECEIPTS, REVOKED, RUNS, TABLES
 from raymu.store.journal.transaction import Transaction, batches, receipt_row
 from raymu.store.receipts import ReceiptRow
+from raymu.store.retries import retried
+
+Result = TypeVar("Result")
 
 
 class Journal:
@@ -33,16 +36,24 @@ class Journal:
 
     def create(self) -> None:
         """Create the journal of the run; an existing one stays as it is. Raises StorageFailed."""
-        self._database.create(TABLES)
-        with self._database.writing() as connection:
-            if self._current_term(connection) is None:
-                connection.execute(RUNS.insert().values(run=self._run, term=0))
+
+        def attempt() -> None:
+            self._database.create(TABLES)
+            with self._database.writing() as connection:
+                if self._current_term(connection) is None:
+                    connection.execute(RUNS.insert().values(run=self._run, term=0))
+
+        retried(attempt, _is_connection_lost)
 
     def remove(self) -> None:
         """Delete the run's rows from the database. Raises StorageFailed."""
-        with self._database.writing() as connection:
-            for table in TABLES.sorted_tables:
-                connection.execute(table.delete().where(table.c.run == self._run))
+
+        def attempt() -> None:
+            with self._database.writing() as connection:
+                for table in TABLES.sorted_tables:
+                    connection.execute(table.delete().where(table.c.run == self._run))
+
+        retried(attempt, _is_connection_lost)
 
     def take_over(self, announce: Callable[[int], object] = lambda _term: None) -> int:
         """Become the coordinator of the run. From then on, writes of earlier coordinators are refused.
@@ -57,14 +68,18 @@ class Journal:
             RunInvalid: The database has no such run.
             StorageFailed: The database cannot be written.
         """
-        with self._database.writing() as connection:
-            connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term + 1))
-            term = self._known_term(connection)
-            head = self._last(connection)
-            announce(term)
-        self._term, self._head = term, head
+
+        def attempt() -> tuple[int, ChainHead]:
+            with self._database.writing() as connection:
+                connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term + 1))
+                term = self._known_term(connection)
+                head = self._last(connection)
+                announce(term)
+            return term, head
+
+        self._term, self._head = retried(attempt, _is_connection_lost)  # a term may be left out
         self._database.scrub_deleted(FORGET.name)  # a crash may have followed a purge
-        return term
+        return self._term
 
     @property
     def written(self) -> ChainHead:
@@ -80,22 +95,61 @@ class Journal:
             RunInvalid: The journal has an event that this object did not write.
             StorageFailed: The database cannot be written.
         """
-        with self._database.writing() as connection:
-            # Take the write lock (SQLite: of the database; PostgreSQL: of this row) before reading the term.
-            connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term))
-            current = self._current_term(connection)
-            if current != self._term:
-                raise CoordinatorSuperseded(self._term, current or 0)
-            if self._last(connection) != self._head:  # the connection was lost during a commit
-                raise RunInvalid("the journal", "holds a write that seemed to have failed; open the run again")
-            transaction = Transaction(connection, self._run, self._key, self._head)
-            yield transaction
-        self._head = transaction.head
+        head: ChainHead | None = None
+        try:
+            with self._database.writing() as connection:
+                if self._locked_head(connection) != self._head:  # a commit's answer was lost, and the caller told so
+                    raise RunInvalid("the journal", "holds a write that seemed to have failed; open the run again")
+                transaction = Transaction(connection, self._run, self._key, self._head)
+                yield transaction
+                head = transaction.head
+        except StorageFailed:
+            if head is None or not self._has_committed(head):
+                raise
+        assert head is not None, "the transaction ended"
+        self._head = head
+
+    def write(self, work: Callable[[Transaction], Result]) -> Result:
+        """Do something in a transaction: again from its beginning, if the connection is lost before it is committed.
+
+        Raises as `writing`.
+        """
+
+        def attempt() -> Result:
+            with self.writing() as transaction:
+                return work(transaction)
+
+        return retried(attempt, _is_connection_lost)
+
+    def _has_committed(self, head: ChainHead) -> bool:
+        """Return whether the journal ends with an event whose commit seemed to fail; False if that cannot be found out."""
+
+        def is_last() -> bool:
+            # The lock waits for the end of the transaction whose answer was lost, which the server may not know yet.
+            with self._database.writing() as connection:
+                is_there = self._locked_head(connection) == head
+                connection.rollback()
+            return is_there
+
+        if head == self._head:
+            return False  # nothing was added
+        try:
+            return retried(is_last, _is_connection_lost)
+        except (StorageFailed, JournalBusy):
+            return False
+
+    def _locked_head(self, connection: sql.Connection) -> ChainHead:
+        """Take the lock of the run and return its last event. Raises CoordinatorSuperseded."""
+        # SQLite locks the database, PostgreSQL this row, before the term is read.
+        taken = RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term).returning(RUNS.c.term)
+        current = connection.execute(taken).scalar_one_or_none()
+        if current != self._term:
+            raise CoordinatorSuperseded(self._term, current or 0)
+        return self._last(connection)
 
     def append(self, *events: Event) -> None:
         """Commit events together. Raises CoordinatorSuperseded, StorageFailed."""
-        with self.writing() as transaction:
-            transaction.add(*events)
+        self.write(lambda transaction: transaction.add(*events))
 
     def accept(
         self,
@@ -115,9 +169,12 @@ class Journal:
             CoordinatorSuperseded: A later coordinator has taken over.
             StorageFailed: The database cannot be written.
         """
-        with self.writing() as transaction:
+
+        def work(transaction: Transaction) -> None:
             transaction.add(event)
             transaction.add_ids(forget, hashes)
+
+        self.write(work)
 
     def scrub_purged(self) -> None:
         """Remove the residue of raw ids from the database's files, after a purge is committed."""
@@ -125,8 +182,7 @@ class Journal:
 
     def require_current(self) -> None:
         """Raise CoordinatorSuperseded if a later coordinator has taken over."""
-        with self.writing():
-            pass
+        self.write(lambda _transaction: None)
 
     def events(self) -> Iterator[Event]:
         """Yield the events in order.
@@ -308,6 +364,10 @@ class Journal:
         if (row.sequence, row.seal) != (head.sequence, head.seal):
             raise FileCorrupt(f"journal event {row.sequence}", "it, or one before it, is not what was written")
         return head
+
+
+def _is_connection_lost(error: Exception) -> bool:
+    return isinstance(error, ConnectionLost)
 
 
 def _read(row: sql.Row[Any]) -> Event:

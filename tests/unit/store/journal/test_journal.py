@@ -234,18 +234,48 @@ def test_the_seals_need_the_key(journal: Journal, url: sql.URL) -> None:
         list(stranger.events())
 
 
-def test_a_commit_that_succeeded_despite_an_error_is_noticed_before_the_next_write(
-    journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch
+COMMIT = sql.Connection._commit_impl
+
+
+def lose_the_answer(connection: sql.Connection) -> None:
+    COMMIT(connection)
+    raise sql.exc.OperationalError("COMMIT", None, ConnectionError("connection lost"))
+
+
+def test_a_commit_that_succeeded_despite_an_error_is_found_and_the_work_goes_on(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection may be lost between the commit and its acknowledgement."""
-    commit = sql.Connection._commit_impl
-
-    def lose_the_answer(connection: sql.Connection) -> None:
-        commit(connection)
-        raise sql.exc.OperationalError("COMMIT", None, ConnectionError("connection lost"))
-
     with monkeypatch.context() as patch:
         patch.setattr(sql.Connection, "_commit_impl", lose_the_answer)
+        journal.append(SETTLE)
+    journal.append(SETTLE)
+    assert list(journal.events()) == [SETTLE, SETTLE]
+
+
+def test_a_commit_that_failed_is_no_event(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose_the_request(connection: sql.Connection) -> None:
+        connection.get_transaction()
+        connection._rollback_impl()
+        raise sql.exc.OperationalError("COMMIT", None, ValueError("no room"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sql.Connection, "_commit_impl", lose_the_request)
+        patch.setattr("raymu.store.retries.PAUSES_S", (0.0,))
+        with pytest.raises(StorageFailed, match="no room"):
+            journal.append(SETTLE)
+    assert list(journal.events()) == []
+    journal.append(SETTLE)
+    assert list(journal.events()) == [SETTLE]
+
+
+def test_a_commit_whose_success_cannot_be_found_out_is_noticed_before_the_next_write(
+    journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sql.Connection, "_commit_impl", lose_the_answer)
+        patch.setattr(Journal, "_has_committed", lambda _journal, _head: False)
+        patch.setattr("raymu.store.retries.PAUSES_S", ())
         with pytest.raises(StorageFailed, match="connection lost"):
             journal.append(SETTLE)
     with pytest.raises(RunInvalid, match="a write that seemed to have failed; open the run again"):
