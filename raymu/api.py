@@ -66,7 +66,7 @@ from raymu.service.coordinator.calls import (
     WarmUp,
 )
 from raymu.service.coordinator.shared_calls import ClientClosed
-from raymu.service.phase import begin_phase
+from raymu.service.phase import READING, STARTING, WRITING, begin_phase, stages_timed
 from raymu.service.requests.lookup import FoundRequest, find_requests
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import Waiting, served_generation, waiting_requests
@@ -224,19 +224,19 @@ class Run:
         self._ensemble = None  # the caller may revoke samples that the loaded ensemble was trained on
         return self._connection.client(self._open_client)
 
-    def _open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
+    def _open_client(self, first: Sequence[Revocation] = (), call: Call[Any] | None = None) -> CoordinatorClient:
         """Start or join a coordinator. If one has to be started and refuses a request of `first`, nothing is taken over."""
         self.require_not_rolled_back()
-        begin_phase("starting")
-        return AnchoringClient(self._backend.open_client(first), self._anchors)
+        begin_phase(STARTING)
+        return AnchoringClient(self._backend.open_client(first, call), self._anchors)
 
     def _call(
         self, call: Call[Result], progress: Progress = no_progress, *, first: Sequence[Revocation] = ()
     ) -> Result:
         """Have the coordinator carry out a call."""
         self._ensemble = None  # as in `coordinator`
-        with self._watcher.watching(progress) as watched:
-            return self._connection.call(call, watched, open_client=partial(self._open_client, first))
+        with self._watcher.watching(progress) as watched, stages_timed(watched) as timed:
+            return self._connection.call(call, timed, open_client=partial(self._open_client, first, call))
 
     def _make_callbacks(self) -> tuple[Callback, ...]:
         """Return the callbacks of this object, and those of the settings. Raises RunUntrusted, ConfigInvalid."""
@@ -437,7 +437,7 @@ class Run:
         table = "\n".join(map(_data_location, cast(Sequence[str], data))) if is_paths else _table_data(data)
         extension = Extension(data=table, slices=slices, epochs=epochs, ignore_revoked=ignore_revoked)
         self.require_not_rolled_back()
-        begin_phase("reading the data")
+        begin_phase(READING)
         check_extension(self._store, extension)  # before the run is taken over
         return self._call(Extend(extension=extension), progress)
 
@@ -499,7 +499,7 @@ class Run:
         test_data = test or self._store.data_file("test")
         if test_data is None:
             raise RequestInvalid("trials are scored on labelled test data; name a table, or train with data.test")
-        begin_phase("reading the data")
+        begin_phase(READING)
         objective = ObjectiveSpec(
             location=self.location,
             traffic=traffic,
@@ -781,7 +781,7 @@ class Run:
 
     @cached_property
     def _backend(self) -> Backend:
-        return backend_of(self.location, self.cluster, self.trust, take_over=self._take_over)
+        return backend_of(self._store, self.cluster, self.trust, take_over=self._take_over)
 
     def _count_verdict(self, check: str, verdict: Verdict) -> None:
         """Count a verdict in the metrics of the run's detached coordinator, if one can be reached."""
@@ -867,7 +867,7 @@ def train(
         from raymu.callbacks import build_callbacks
 
         build_callbacks(own.callbacks)  # refuses before anything is read
-    begin_phase("reading the data")
+    begin_phase(READING)
     others = [open_run(other) for other in revocations_of]
     for other in others:
         other.require_not_rolled_back()  # an older copy would not know of later revocations
@@ -880,7 +880,7 @@ def train(
         revoked_by=[other._store for other in others],
         inexact=inexact,
     )
-    begin_phase("writing the samples")
+    begin_phase(WRITING)
     prepared.write()
     remember(demands_of(own))  # so that this user's later commands on the run ask nothing
     try:

@@ -5,16 +5,21 @@ Each method imports what it needs, because PyTorch and Ray take seconds to impor
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raymu.config import ClusterConfig
+from raymu.core.fleet_choice import FleetChoice, FleetWork, forecast_fleet
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.verdict import Verdict
-from raymu.errors import CoordinatorLost, RequestInvalid
+from raymu.errors import CoordinatorLost, DeviceUnavailable, RequestInvalid
+from raymu.service.coordinator.calls import Call, Rebuild
+from raymu.service.phase import STARTING_RAY, begin_phase, say_fleet
 from raymu.service.shard.messages import ShardLocations
+from raymu.store.run import RunStore
 
 if TYPE_CHECKING:
     from raymu.service.audit.audit import RunTasks
@@ -22,14 +27,19 @@ if TYPE_CHECKING:
     from raymu.service.requests.revocation import Revocation
 
 
+_AUDIT_TRAININGS = 8
+"""Trainings of all shards that an audit is about as much work as, with its oracles and its control."""
+
+
 class Backend(Protocol):
     """Starts one run's coordinator, detached coordinator and audit tasks."""
 
-    def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
+    def open_client(self, first: Sequence[Revocation] = (), call: Call[Any] | None = None) -> CoordinatorClient:
         """Connect to the run's detached coordinator, or start one that takes the run over.
 
         Args:
             first: Requests of the first call. The run is not taken over if one of them is refused.
+            call: The first call, by which the fleet is chosen.
 
         Raises:
             RaymuError: DeviceUnavailable, RunInvalid, or what refuses a request.
@@ -67,7 +77,7 @@ class LocalBackend:
     location: str
     trust: Trust = EVERYTHING
 
-    def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
+    def open_client(self, first: Sequence[Revocation] = (), call: Call[Any] | None = None) -> CoordinatorClient:  # noqa: ARG002
         from raymu.service.coordinator.client import LocalClient
 
         return LocalClient(self.location, first, trust=self.trust)
@@ -106,7 +116,8 @@ class RayBackend:
     take_over: bool = False
     """Whether the run is taken over from a detached coordinator of another cluster too."""
 
-    def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
+    def open_client(self, first: Sequence[Revocation] = (), call: Call[Any] | None = None) -> CoordinatorClient:  # noqa: ARG002
+        begin_phase(STARTING_RAY)
         from raymu.runtime.client import RayClient
 
         return RayClient(self.location, self.cluster, first, trust=self.trust, take_over=self.take_over)
@@ -147,15 +158,92 @@ class RayBackend:
         return count_verdict(self.location, self.cluster, check, verdict)
 
 
-def backend_of(location: str, cluster: ClusterConfig, trust: Trust, *, take_over: bool = False) -> Backend:
-    """Choose the backend of the run at a location.
+@dataclass(frozen=True, slots=True)
+class ChosenBackend:
+    """This process or a Ray cluster, whichever a call is better off with (`cluster.fleet: auto`)."""
+
+    store: RunStore
+    on_ray: RayBackend
+
+    def open_client(self, first: Sequence[Revocation] = (), call: Call[Any] | None = None) -> CoordinatorClient:
+        """Open a client where the call is done. If Ray was only forecast to pay and cannot be started, do it here."""
+        choice = self.choose(call)
+        say_fleet(choice)
+        local = LocalBackend(self.on_ray.location, self.on_ray.trust)
+        if choice.fleet == "local":
+            return local.open_client(first)
+        try:
+            return self.on_ray.open_client(first)
+        except DeviceUnavailable as problem:
+            if not choice.is_forecast:
+                raise
+            say_fleet(FleetChoice(fleet="local", reason=str(problem), is_forecast=True))
+            return local.open_client(first)
+
+    def audit_runner(self) -> AbstractContextManager[RunTasks]:
+        """Return what runs the tasks of an audit, which trains many models: as a training of the run, several times."""
+        choice = self.choose(Rebuild(), times=_AUDIT_TRAININGS)
+        say_fleet(choice)
+        backend = LocalBackend(self.on_ray.location) if choice.fleet == "local" else self.on_ray
+        return backend.audit_runner()
+
+    def start(self) -> bool:
+        return self.on_ray.start()
+
+    def stop(self) -> bool:
+        return self.on_ray.stop()
+
+    def locations(self) -> ShardLocations:
+        return self.on_ray.locations() if self._is_detached else {}
+
+    def count_verdict(self, check: str, verdict: Verdict) -> bool:
+        return self._is_detached and self.on_ray.count_verdict(check, verdict)
+
+    def choose(self, call: Call[Any] | None, *, times: int = 1) -> FleetChoice:
+        """Choose the fleet of a call. None stands for a training.
+
+        Args:
+            call: What a coordinator is to do.
+            times: How often it does so much.
+        """
+        from raymu.runtime.known_cluster import joined_cluster
+
+        cluster = self.on_ray.cluster
+        if reason := joined_cluster(cluster.address):
+            return FleetChoice(fleet="ray", reason=reason)
+        if setting := cluster.setting_for_ray:
+            return FleetChoice(fleet="ray", reason=f"{setting} needs it")
+        if self._is_detached and not self.on_ray.take_over:
+            return FleetChoice(fleet="ray", reason="a coordinator of the run is up on a cluster")
+        from raymu.service.planning.fleet_work import work_of
+
+        work = work_of(self.store, call)
+        work = FleetWork(shards=work.shards * times, seconds=work.seconds * times)
+        workers = int(usable_cpus() // cluster.cpus_per_shard)
+        return forecast_fleet(work, workers=workers)
+
+    @property
+    def _is_detached(self) -> bool:
+        """Whether a coordinator of the run is up on a cluster, or was when it was last heard of."""
+        presence = self.store.presence.read()
+        return presence is not None and presence.is_detached and not presence.is_cluster_gone
+
+
+def usable_cpus() -> int:
+    """Return the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def backend_of(store: RunStore, cluster: ClusterConfig, trust: Trust, *, take_over: bool = False) -> Backend:
+    """Choose the backend of a run.
 
     Args:
-        location: The run.
+        store: The run.
         cluster: Its cluster settings.
         trust: The demands of the run that its coordinator follows.
         take_over: Take the run over from a detached coordinator of another cluster too.
     """
     if cluster.fleet == "local":
-        return LocalBackend(location, trust)
-    return RayBackend(location, cluster, trust, take_over)
+        return LocalBackend(store.location, trust)
+    on_ray = RayBackend(store.location, cluster, trust, take_over)
+    return on_ray if cluster.fleet == "ray" else ChosenBackend(store, on_ray)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from raymu.errors import RaymuError, RequestInvalid
 from raymu.service.coordinator.calls import Call, Result
 from raymu.service.coordinator.shared_calls import ClientClosed
-from raymu.service.phase import begin_phase
+from raymu.service.phase import WAITING, begin_phase
 from raymu.service.shard.messages import Progress
 from raymu.store.run import RunStore
 
@@ -47,7 +47,7 @@ class Connection:
             if self._client is None:
                 self._client = open_client()
                 self._term = self._store.fencing.term()
-            begin_phase("waiting for the first stage")
+            begin_phase(WAITING)
             return self._client
 
     def call(self, call: Call[Result], progress: Progress, *, open_client: Callable[[], CoordinatorClient]) -> Result:

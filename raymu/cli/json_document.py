@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -24,6 +24,8 @@ class Printed:
     """The object of a command's click context: it remembers that the document is printed."""
 
     has_document: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the document that no command knows by itself: where the work was done, and the seconds of its phases."""
 
 
 def emit(command: str, document: Mapping[str, Any]) -> None:
@@ -36,6 +38,7 @@ def emit(command: str, document: Mapping[str, Any]) -> None:
     context = click.get_current_context(silent=True)
     if printed := context and context.find_object(Printed):
         printed.has_document = True
+        document = {**document, **printed.more}
     _print(command, document)
 
 

@@ -24,8 +24,9 @@ class ClusterConfig:
 
     address: str | None = None
     """A Ray cluster's address. Null joins the cluster in RAY_ADDRESS or one on this machine, or else starts one there."""
-    fleet: Literal["ray", "local"] = "ray"
-    """`ray`, or `local`: every shard in this process, one after the other, without Ray."""
+    fleet: Literal["auto", "ray", "local"] = "auto"
+    """`ray`; `local`: every shard in this process, one after the other, without Ray; or `auto`: Ray where a cluster is
+    joined, where another setting needs it, or where the forecast says that it pays. The bits are the same."""
     cpus_per_shard: Positive = 1
     gpus_per_shard: NonNegative = 0
     memory_gb_per_shard: NonNegative = 0
@@ -53,6 +54,20 @@ class ClusterConfig:
     """Most shard actors alive at once. By default as many as the cluster's resources allow."""
     autoscaling: bool = False
     """Request up to live_actors even if there is no room yet: the cluster grows for them, and shrinks afterwards."""
+
+    @property
+    def setting_for_ray(self) -> str | None:
+        """The first setting that only Ray can follow; None if this process can do the work as well."""
+        values: Mapping[str, object] = {
+            "address": self.address not in (None, "local"),
+            "gpus_per_shard": self.gpus_per_shard,
+            "memory_gb_per_shard": self.memory_gb_per_shard,
+            "resources_per_shard": self.resources_per_shard,
+            "placement": self.placement != "any",
+            "workers_per_shard": self.workers_per_shard > 1,
+            "live_actors": self.live_actors is not None,
+        }
+        return next((f"cluster.{name}" for name, value in values.items() if value), None)
 
     @model_validator(mode="after")
     def _amounts_are_countable(self) -> "ClusterConfig":

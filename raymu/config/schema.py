@@ -81,7 +81,7 @@ class Config:
             raise ValueError("partition.policy risk needs data.risk, the name of the risk column")
         if self.unlearning.ohs.slices > self.partition.slices:
             raise ValueError(f"unlearning.ohs.slices is more than the {self.partition.slices} slices of a shard")
-        if self.training.device == "cuda" and self.cluster.fleet == "ray" and not self.cluster.gpus_per_shard:
+        if self.training.device == "cuda" and self.cluster.fleet != "local" and not self.cluster.gpus_per_shard:
             raise ValueError("training.device cuda needs cluster.gpus_per_shard, such as 1 or 0.25")
         try:
             epochs_per_stage(self.training.epochs, self.partition.slices)
@@ -160,7 +160,7 @@ class Config:
     @property
     def device(self) -> Device:
         """The device setting of shards. An actor without a share of a GPU sees its node's GPUs, and does not use them."""
-        has_no_share = self.cluster.fleet == "ray" and not self.cluster.gpus_per_shard
+        has_no_share = self.cluster.fleet != "local" and not self.cluster.gpus_per_shard
         return "cpu" if has_no_share else self.training.device
 
     @property

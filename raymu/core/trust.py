@@ -97,7 +97,7 @@ def _demands(config: Config) -> Iterator[Demand]:
         yield Demand(setting="callbacks", value=str(callback), args=args)
     if config.cluster.journal is not None:
         yield Demand(setting="cluster.journal", value=config.cluster.journal)
-    if config.cluster.fleet == "ray" and config.cluster.address not in _OWN_CLUSTERS:
+    if config.cluster.fleet != "local" and config.cluster.address not in _OWN_CLUSTERS:
         yield Demand(setting="cluster.address", value=str(config.cluster.address))
     held_out = config.validation.data if config.validation else None
     files = (("data.train", config.data.train), ("data.test", config.data.test), ("validation.data", held_out))

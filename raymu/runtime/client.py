@@ -34,6 +34,7 @@ from raymu.service.coordinator.calls import Call, Locations, Result
 from raymu.service.coordinator.process_turn import ProcessTurn
 from raymu.service.coordinator.shared_calls import OpenCalls
 from raymu.service.coordinator.unanswered import mark_unanswered
+from raymu.service.phase import STARTING_COORDINATOR, begin_phase
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import Progress, RoomWait, ShardLocations, StageProgress, no_progress
 from raymu.store.run import RunStore
@@ -95,6 +96,7 @@ class RayClient:
         except BaseException:
             self._turn.leave()
             raise
+        begin_phase(STARTING_COORDINATOR)
         try:
             self._actor: Any = find_detached(name)
             if self._actor is None:

@@ -1,8 +1,13 @@
 """A check for a running Ray cluster that does not import Ray, which takes a second and 100 MB."""
 
 import os
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+_ANSWER_S = 1.0
+"""How long a cluster on this machine may take to answer."""
 
 
 def may_find_cluster(address: str | None) -> bool:
@@ -13,6 +18,27 @@ def may_find_cluster(address: str | None) -> bool:
     """
     is_named = address not in (None, "local") or bool(os.environ.get("RAY_ADDRESS"))
     return is_named or sys.modules.get("ray") is not None or _address_file().exists()
+
+
+def joined_cluster(address: str | None) -> str | None:
+    """Say why work belongs on a cluster that is up already; None if there is none.
+
+    A cluster on this machine counts if it answers: `ray start` leaves its record behind when it crashes.
+
+    Args:
+        address: The address that was asked for.
+    """
+    if sys.modules.get("ray") is not None and sys.modules["ray"].is_initialized():
+        return "this process is connected to a cluster"
+    if os.environ.get("RAY_ADDRESS") not in (None, "", "local"):
+        return "the variable RAY_ADDRESS names a cluster"
+    if address not in (None, "local"):
+        return "a cluster's address is given"
+    with suppress(OSError, ValueError):
+        host, _, port = _address_file().read_text(encoding="utf-8").strip().rpartition(":")
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+        return "a cluster is up on this machine"
+    return None
 
 
 def _address_file() -> Path:

@@ -37,7 +37,7 @@ from raymu.errors import (
 )
 from raymu.service.held_out import held_out_table
 from raymu.service.known_revocations import KnownRevocations
-from raymu.service.phase import begin_phase
+from raymu.service.phase import PROBING, begin_phase
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -141,7 +141,7 @@ def prepare_run(
     held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=table.ids[kept].tolist())
     if held_out is not None:
         check_rows(plan, from_arrow(held_out)[0].features, source="validation.data")
-    begin_phase("probing the model")
+    begin_phase(PROBING)
     has_batch_norm = _check_model(plan)
     differences = check_repeatable(plan, few_samples(table.features[kept], table.labels[kept]), is_accepted=inexact)
     check_journal_access(store.files, config)

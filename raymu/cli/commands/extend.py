@@ -14,7 +14,7 @@ from raymu.cli.options import (
     trust_option,
 )
 from raymu.cli.parameter_types import FILE
-from raymu.console.progress import stage_progress
+from raymu.cli.work_progress import work_progress
 from raymu.console.run_tables import show_extension
 from raymu.text import one_line
 
@@ -58,7 +58,7 @@ def command(
     """
     with (
         open_run(run_dir, address=address) as run,
-        stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
     ):
         report = run.extend(data_files, slices=slices, epochs=epochs, ignore_revoked=ignore_revoked, progress=progress)
     with printing_after_commit("`raymu status`"):

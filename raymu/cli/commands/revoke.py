@@ -20,7 +20,7 @@ from raymu.cli.options import (
 )
 from raymu.cli.parameter_types import FILE, TIME
 from raymu.cli.request_options import date_format_option, read_revocation, request_options, say_notes
-from raymu.console.progress import stage_progress
+from raymu.cli.work_progress import work_progress
 from raymu.console.request_tables import show_left_out, show_outcomes, show_receipt
 from raymu.console.screen import Screen
 from raymu.core.receipt import Receipt
@@ -92,7 +92,7 @@ def command(
     revocation = read_revocation(run_dir, **request, due=due, key=key)
     with (
         open_run(run_dir, address=address) as run,
-        stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
     ):
         try:
             done = run.revoke_with_results([revocation], progress=progress)
@@ -140,7 +140,7 @@ def _as_signed(run: Run, receipt: Receipt) -> dict[str, Any]:
 
 def _revoke_rows(opened: Run, rows: RequestRows, as_json: bool) -> None:
     """Send many requests, print the refused ones, and exit with 1 if there are any."""
-    with opened as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+    with opened as run, work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         results = run.revoke_many(rows.revocations, progress=progress)
     outcomes = outcomes_of(rows, results)
     with printing_after_commit("`raymu receipts RUN`"):

@@ -16,7 +16,7 @@ from raymu.cli.options import (
     trust_option,
 )
 from raymu.cli.parameter_types import DURATION, SHARD
-from raymu.console.progress import stage_progress
+from raymu.cli.work_progress import work_progress
 from raymu.console.run_tables import show_settlement
 
 
@@ -42,7 +42,7 @@ def command(
     """
     with (
         open_run(run_dir, address=address) as run,
-        stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
     ):
         if drop_shard is not None:
             run.drop_shard(drop_shard, progress=progress)

@@ -11,8 +11,8 @@ from raymu.cli.command import RaymuCommand
 from raymu.cli.options import address_option, json_option, printing_after_commit, show
 from raymu.cli.parameter_types import DIRECTORY, FILE
 from raymu.cli.request_options import require_one_reader, say_notes
+from raymu.cli.work_progress import work_progress
 from raymu.config import Config
-from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_training
 from raymu.core.records import SampleId
 from raymu.core.uri import redacted
@@ -85,7 +85,7 @@ def command(
         say_notes(named.notes)
         owners = (*owners, *named.values)
     with (
-        stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
         train(
             config,
             location,

@@ -1,8 +1,9 @@
+import socket
 from pathlib import Path
 
 import pytest
 
-from raymu.runtime.known_cluster import may_find_cluster
+from raymu.runtime.known_cluster import joined_cluster, may_find_cluster
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +30,22 @@ def test_a_cluster_may_be_found_if_ray_start_recorded_one(temporary_folder: Path
     (temporary_folder / "ray").mkdir()
     (temporary_folder / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379")
     assert may_find_cluster(None)
+
+
+def test_a_cluster_is_joined_if_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert joined_cluster(None) is None
+    assert joined_cluster("local") is None
+    assert joined_cluster("10.0.0.1:6379") is not None
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert "RAY_ADDRESS" in str(joined_cluster(None))
+
+
+def test_a_recorded_cluster_is_joined_only_if_it_answers(temporary_folder: Path) -> None:
+    (temporary_folder / "ray").mkdir()
+    record = temporary_folder / "ray" / "ray_current_cluster"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        record.write_text(f"127.0.0.1:{server.getsockname()[1]}")
+        assert joined_cluster(None) is not None
+    assert joined_cluster(None) is None
+    record.write_text("nonsense")
+    assert joined_cluster(None) is None
