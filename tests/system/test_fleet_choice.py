@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def chosen(folder: Path, **settings: object) -> ChosenBackend:
+def chosen(folder: Path, **settings: Any) -> ChosenBackend:
     """Return the backend of the run `auto`, with other cluster settings."""
     run = api.open_run(folder / "auto", trust=True)
     backend = backend_of(run._store, replace(run.cluster, **settings), EVERYTHING)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _FEW, _MORE = 16, 256
 _FAST_S = 0.1
 
 
-def work_of(store: RunStore, call: Call[object] | None) -> FleetWork:
+def work_of(store: RunStore, call: Call[Any] | None) -> FleetWork:
     """Return the work of a call, at most. None stands for a training.
 
     Args:
