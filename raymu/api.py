@@ -66,7 +66,8 @@ from raymu.service.coordinator.calls import (
     WarmUp,
 )
 from raymu.service.coordinator.shared_calls import ClientClosed
-from raymu.service.phase import READING, STARTING, WRITING, begin_phase, stages_timed
+from raymu.service.coordinator.stage_times import stages_timed
+from raymu.service.phase import READING, STARTING, WRITING, begin_phase
 from raymu.service.requests.lookup import FoundRequest, find_requests
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import Waiting, served_generation, waiting_requests

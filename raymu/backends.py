@@ -215,7 +215,7 @@ class ChosenBackend:
             return FleetChoice(fleet="ray", reason=f"{setting} needs it")
         if self._is_detached and not self.on_ray.take_over:
             return FleetChoice(fleet="ray", reason="a coordinator of the run is up on a cluster")
-        from raymu.service.planning.fleet_work import work_of
+        from raymu.service.coordinator.expected_work import work_of
 
         work = work_of(self.store, call)
         work = FleetWork(shards=work.shards * times, seconds=work.seconds * times)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from raymu.core.fleet_choice import FleetChoice
-from raymu.service.shard.messages import Progress, StageProgress
 
 Listener = Callable[[str], None]
 """Called with the name of a phase when it begins."""
@@ -99,26 +98,3 @@ def say_fleet(choice: FleetChoice) -> None:
     if times := _times.get():
         times.fleet = choice
     _listener.get()(f"{STARTING} ({choice})")
-
-
-@contextmanager
-def stages_timed(progress: Progress) -> Iterator[Progress]:
-    """Time the training of stages, and what comes after the last one.
-
-    Yields:
-        A listener that passes stages on.
-    """
-    times = _times.get()
-    if times is None:
-        yield progress
-        return
-
-    def listen(stage: StageProgress) -> None:
-        if times.phase != TRAINING:
-            times.begin(TRAINING, earlier_s=stage.seconds)
-        progress(stage)
-        if stage.stage + 1 == stage.first + stage.stages:  # of the last shard, or another one begins
-            times.begin(PUBLISHING)
-
-    yield listen
-    times.begin(None)

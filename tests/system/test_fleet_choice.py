@@ -12,8 +12,8 @@ from raymu.core.fleet_choice import FleetWork
 from raymu.core.trust import EVERYTHING
 from raymu.errors import DeviceUnavailable
 from raymu.service.coordinator.calls import Revoke, Settle
+from raymu.service.coordinator.expected_work import work_of
 from raymu.service.phase import phases_timed
-from raymu.service.planning.fleet_work import work_of
 from raymu.service.requests.revocation import Revocation
 from tests.support.examples import make_config, served_weights, write_samples
 
@@ -83,7 +83,9 @@ def test_ray_that_only_the_forecast_chose_and_cannot_start_is_done_without(
 
     monkeypatch.setattr(RayBackend, "open_client", refuse)
     monkeypatch.setattr("raymu.backends.usable_cpus", lambda: 8)
-    monkeypatch.setattr("raymu.service.planning.fleet_work.work_of", lambda *_: FleetWork(shards=2, seconds=1000.0))
+    monkeypatch.setattr(
+        "raymu.service.coordinator.expected_work.work_of", lambda *_: FleetWork(shards=2, seconds=1000.0)
+    )
     with phases_timed() as times:
         chosen(folder).open_client().close()
     assert times.fleet is not None

@@ -1,7 +1,8 @@
 """Phases are timed, and add up to the whole."""
 
 from raymu.core.fleet_choice import FleetChoice
-from raymu.service.phase import PUBLISHING, TRAINING, PhaseTimes, begin_phase, phases_timed, say_fleet, stages_timed
+from raymu.service.coordinator.stage_times import stages_timed
+from raymu.service.phase import PUBLISHING, TRAINING, PhaseTimes, begin_phase, phases_timed, say_fleet
 from raymu.service.shard.messages import StageProgress, no_progress
 
 
