@@ -7,15 +7,18 @@ the pseudonyms that a journal keeps for good.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raymu.core.partition import Hashes, hashes_with_key
+from raymu.core.partition import Hashes, Indices, hashes_with_key
 from raymu.core.records import SampleId
+
+MAX_ROUTES = 1 << 22
+"""Routes of about one file: as many as are sorted in memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,6 +42,14 @@ class Routes:
         )
         return cls(hashes=hashes, shards=shards)
 
+    @classmethod
+    def merged(cls, parts: Sequence["Routes"]) -> "Routes":
+        """Return the routes of several files as those of one."""
+        hashes = np.concatenate([np.empty(0, dtype=np.uint64), *(part.hashes for part in parts)])
+        shards = np.concatenate([np.empty(0, dtype=np.int32), *(part.shards for part in parts)])
+        order = np.argsort(hashes, kind="stable")
+        return cls(hashes=hashes[order], shards=shards[order])
+
     def payload(self) -> pa.Buffer:
         """Return the bytes of the routes' file: Arrow IPC without compression, so that it can be mapped into memory."""
         table, sink = pa.table({"hash": pa.array(self.hashes), "shard": pa.array(self.shards)}), pa.BufferOutputStream()
@@ -46,10 +57,13 @@ class Routes:
             writer.write_table(table)
         return sink.getvalue()
 
-    def shards_of(self, route: np.uint64) -> list[int]:
-        """Return the shards of a hash, ascending."""
-        start, end = np.searchsorted(self.hashes, route), np.searchsorted(self.hashes, route, side="right")
-        return sorted(self.shards[start:end].tolist())
+    def find(self, keys: Hashes) -> tuple[Indices, Indices]:
+        """Return the place of a key and a shard for each route of these keys, both (routes found,) int64."""
+        first = np.searchsorted(self.hashes, keys)
+        counts = np.searchsorted(self.hashes, keys, side="right") - first
+        places = np.repeat(np.arange(len(keys)), counts)
+        steps = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return places, self.shards[np.repeat(first, counts) + steps].astype(np.int64)
 
 
 class RoutesWriter:
@@ -63,26 +77,35 @@ class RoutesWriter:
             of_owners: Whether the routes are those of owners, and not of ids.
         """
         self._key, self._of_owners = key, of_owners
-        self._hashes: list[Hashes] = []
-        self._shards: list[npt.NDArray[np.int32]] = []
+        self._parts: list[Routes] = []
+        self._count = 0
 
-    def add(self, shard: int, table: pa.Table) -> None:
-        """Add the routes to a shard: of the owners in its table, or of the ids whose samples have an owner."""
+    def add(self, shard: int, table: pa.Table) -> Iterator[Routes]:
+        """Add the routes to a shard: of the owners in its table, or of the ids whose samples have an owner.
+
+        Yields:
+            Routes for a file, whenever there are enough.
+        """
         owned = table.filter(table["owner"].is_valid())
         column = owned["owner"].unique() if self._of_owners else owned["id"]
-        hashes = np.unique(route_hashes(column.to_pylist(), self._key, of_owners=self._of_owners))
-        self._hashes.append(hashes)
-        self._shards.append(np.full(len(hashes), shard, dtype=np.int32))
+        is_number = not self._of_owners and pa.types.is_integer(column.type)
+        values = column.to_numpy() if is_number else column.to_pylist()
+        hashes = np.unique(route_hashes(values, self._key, of_owners=self._of_owners))
+        for start in range(0, len(hashes), MAX_ROUTES):
+            part = hashes[start : start + MAX_ROUTES]
+            self._parts.append(Routes(hashes=part, shards=np.full(len(part), shard, dtype=np.int32)))
+            self._count += len(part)
+            if self._count >= MAX_ROUTES:
+                yield self.routes()
 
     def routes(self) -> Routes:
-        """Return all routes that were added."""
-        hashes, shards = np.concatenate(self._hashes), np.concatenate(self._shards)
-        order = np.argsort(hashes, kind="stable")
-        return Routes(hashes=hashes[order], shards=shards[order])
+        """Return the routes that no file has yet."""
+        parts, self._parts, self._count = self._parts, [], 0
+        return Routes.merged(parts)
 
 
-def route_hashes(identities: Iterable[SampleId], key: bytes, *, of_owners: bool) -> Hashes:
+def route_hashes(identities: Iterable[SampleId] | Indices, key: bytes, *, of_owners: bool) -> Hashes:
     """Hash ids, or owners by their text, with a key that derives from the run's secret key: (identities,) uint64."""
     purpose = b"routes/owner" if of_owners else b"routes/id"
-    values: Sequence[SampleId] = [str(each) if of_owners else each for each in identities]
+    values = [str(each) for each in identities] if of_owners else identities
     return hashes_with_key(values, key=hashlib.blake2b(purpose, key=key, digest_size=32).digest())

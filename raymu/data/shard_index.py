@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymu.core.arrays import Mask
 from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.records import SampleId
 
@@ -102,9 +101,15 @@ class ShardIndex:
             ids=self.ids.filter(pa.array(is_kept)),
         )
 
-    def owned_by(self, owner: np.uint64) -> Mask:
-        """Return which samples belong to the owner with this hash, (samples,) bool."""
-        return np.zeros(len(self.hashes), dtype=bool) if self.owners is None else self.owners == owner
+    def owned_by(self, owners: Hashes) -> list[list[SampleId]]:
+        """Return the ids of each owner's samples, by the hashes of the owners."""
+        if self.owners is None:
+            return [[] for _ in owners]
+        rows = np.flatnonzero(np.isin(self.owners, owners))
+        rows = rows[np.argsort(self.owners[rows], kind="stable")]
+        present, ids = self.owners[rows], self.ids.take(pa.array(rows)).to_pylist()
+        spans = zip(np.searchsorted(present, owners), np.searchsorted(present, owners, side="right"), strict=True)
+        return [ids[start:end] for start, end in spans]
 
 
 def owner_hashes(owners: Iterable[SampleId | None], *, seed: int) -> Hashes:
@@ -115,19 +120,25 @@ def owner_hashes(owners: Iterable[SampleId | None], *, seed: int) -> Hashes:
     return hashes
 
 
-def padded_ids(parts: Sequence[pa.Array]) -> dict[str, str]:
-    """Return the ids that are text with space around: text without it -> id. Two of one text are left out."""
-    pairs: dict[str, str | None] = {}
-    for ids in parts:
-        if pa.types.is_integer(ids.type):
-            return {}
-        trimmed = pc.utf8_trim_whitespace(ids)
-        is_padded = pc.not_equal(ids, trimmed)
-        for text, sample_id in zip(
-            trimmed.filter(is_padded).to_pylist(), ids.filter(is_padded).to_pylist(), strict=True
-        ):
-            pairs[text] = None if text in pairs else sample_id
-    return {text: sample_id for text, sample_id in pairs.items() if sample_id is not None}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaddedIds:
+    """Ids with space around them in one shard."""
+
+    has_padded: bool
+    """Whether the shard has any."""
+    pairs: list[tuple[str, str]]
+    """The texts that are meant, each with an id that is this text with space around it."""
+
+
+def padded_ids(ids: pa.Array, texts: Sequence[str]) -> PaddedIds:
+    """Return the ids that are one of these texts with space around it."""
+    trimmed = pc.utf8_trim_whitespace(ids)
+    is_padded = pc.not_equal(ids, trimmed)
+    is_meant = pc.and_(is_padded, pc.is_in(trimmed, value_set=pa.array(texts, type=trimmed.type)))
+    return PaddedIds(
+        has_padded=bool(pc.any(is_padded).as_py()),
+        pairs=list(zip(trimmed.filter(is_meant).to_pylist(), ids.filter(is_meant).to_pylist(), strict=True)),
+    )
 
 
 def _owner_column(table: pa.Table, *, seed: int) -> Hashes | None:

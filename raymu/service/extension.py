@@ -9,6 +9,7 @@ import pyarrow as pa
 from raymu.config import limits
 from raymu.core.records import FileRef, SampleFiles
 from raymu.data.frames import TableData, source_of
+from raymu.data.routes import Routes
 from raymu.data.spellings import spellings
 from raymu.data.tables import SampleTable, read_training_table, require_shape
 from raymu.errors import DataInvalid, RequestInvalid
@@ -67,14 +68,15 @@ class NewSamples:
         Raises StorageFailed.
         """
         routing = routes_writer(store.config, store.keys.hash_key)
-        written = list(samples)
+        written, routes = list(samples), list[Routes]()
         for shard, (files, added) in enumerate(zip(samples, self.tables, strict=True)):
             if added.num_rows:
                 table = pa.concat_tables([store.read_table(files.table), added]).combine_chunks()
                 written[shard] = store.write_samples(shard, table)
             if routing:
-                routing.add(shard, added)
-        return WrittenSamples(samples=tuple(written), routes=store.write_routes(routing.routes()) if routing else None)
+                routes += routing.add(shard, added)
+        ref = store.write_routes(Routes.merged([*routes, routing.routes()])) if routing else None
+        return WrittenSamples(samples=tuple(written), routes=ref)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

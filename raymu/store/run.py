@@ -98,15 +98,12 @@ class RunStore:
         """
         with self._creation():
             self.keys.create()
-            config, copies = Config.parse(manifest.config), list[SampleFiles]()
+            config, copies, routes = Config.parse(manifest.config), list[SampleFiles](), list[FileRef]()
             routing = routes_writer(config, self.keys.hash_key)
             for shard, table in enumerate(tables):
                 copies.append(self.write_samples(shard, table, seed=config.partition.seed))
-                if routing:
-                    routing.add(shard, table)
-            routes = None
-            if copies:
-                routes = (self.write_routes(routing.routes()),) if routing else ()
+                routes += [self.write_routes(part) for part in routing.add(shard, table)] if routing else []
+            routes += [self.write_routes(routing.routes())] if routing else []
             own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
             weights = None if base is None else self.files.write_content("base", ".safetensors", base)
             self._finish_creation(
@@ -114,7 +111,7 @@ class RunStore:
                     manifest,
                     tables=tuple(files.table for files in copies),
                     indexes=tuple(files.index for files in copies),
-                    routes=routes,
+                    routes=tuple(routes) if copies else None,
                     held_out=own,
                     base=weights,
                 )

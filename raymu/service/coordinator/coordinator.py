@@ -35,6 +35,7 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.resumption import Resumption, retrain_inconclusive, settle_requests
+from raymu.service.coordinator.purged_files import PurgedFilesCloser
 from raymu.service.coordinator.run_state import check_requests, read_before_takeover, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
 from raymu.service.extension import Extension, read_new_samples
@@ -101,7 +102,7 @@ class Coordinator:
             # A crash came after the event, before the manifest was written.
             store.configure(history.configured)
         self._admission = Admission(store, session.journal, history, samples)
-        self._executor = Executor(session, fleet, history, observers=observers)
+        self._executor = Executor(session, fleet, history, observers=(*observers, PurgedFilesCloser(samples)))
         self._publisher = self._executor.publisher
 
     async def call(self, call: Call[Result], progress: Progress) -> Result:

@@ -61,7 +61,7 @@ class Identities:
         """Return the ids with space around them, which version 0.1 kept, of texts that the run never held without it."""
         homes = self._samples.homes(texts) if texts else []
         unknown = [text for text, home in zip(texts, homes, strict=True) if home is None]
-        padded = self._samples.padded() if unknown else {}
+        padded = self._samples.padded(unknown) if unknown else {}
         held = [text for text in unknown if text in padded]
         revoked = self._revoked("id", held)
         return {text: padded[text] for text in held if text not in revoked}

@@ -1,7 +1,8 @@
 """The home of a sample: id -> shard and slice, looked up in the indexes of the shards that it can be in."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -9,10 +10,11 @@ from raymu.core.partition import Hashes, Indices, homes, identity_hashes
 from raymu.core.records import FileRef, SampleFiles, SampleId
 from raymu.data.routes import Routes, route_hashes
 from raymu.data.shard_index import ShardIndex, owner_hashes, padded_ids
+from raymu.service.requests.last_used import LastUsed
 from raymu.store.run import RunStore
 
-MAX_KEPT_BYTES = 2**25
-"""Bytes of indexes that stay open between requests. Those of a larger shard are opened again."""
+MAX_OPEN_BYTES = 2**25
+"""Bytes of indexes, and of routes, that stay open between requests."""
 
 Home = tuple[int, int]
 """Shard and slice."""
@@ -37,7 +39,9 @@ class SampleIndex:
         """
         self._store, self._samples_of, self._added_routes = store, samples_of, added_routes
         self._partition = store.config.partition
-        self._kept: OrderedDict[FileRef, tuple[ShardIndex, int]] = OrderedDict()
+        self._indexes: LastUsed[ShardIndex] = LastUsed(MAX_OPEN_BYTES)
+        self._routes: LastUsed[Routes] = LastUsed(MAX_OPEN_BYTES)
+        self._may_have_padded = True
 
     def homes(self, sample_ids: Sequence[SampleId]) -> list[Home | None]:
         """Return the shard and slice of each sample; None for unknown ones. Raises FileMissing, FileCorrupt."""
@@ -46,8 +50,10 @@ class SampleIndex:
         for shard, places in self._candidates(sample_ids).items():
             index = self._index(shard)
             rows = index.rows(hashes[places])
-            for place, row in zip(places[rows >= 0].tolist(), rows[rows >= 0].tolist(), strict=True):
-                homes_of_ids[place] = (shard, int(index.slices[row]))
+            is_held = rows >= 0
+            slices = index.slices[rows[is_held]].tolist()
+            for place, slice_index in zip(places[is_held].tolist(), slices, strict=True):
+                homes_of_ids[place] = (shard, slice_index)
         return homes_of_ids
 
     def owned_by(self, owners: Sequence[SampleId]) -> list[list[SampleId]]:
@@ -55,82 +61,74 @@ class SampleIndex:
         hashes = owner_hashes(owners, seed=self._partition.seed)
         owned: list[list[SampleId]] = [[] for _ in owners]
         for shard, places in self._shards_of_owners(owners).items():
-            index = self._index(shard)
-            for place in places:
-                owned[place] += index.ids.filter(index.owned_by(hashes[place])).to_pylist()
+            for place, ids in zip(places.tolist(), self._index(shard).owned_by(hashes[places]), strict=True):
+                owned[place] += ids
         return owned
 
-    def padded(self) -> Mapping[str, str]:
-        """Return the ids that are text with space around, which only tables of version 0.1 have: text without it -> id.
+    def padded(self, texts: Sequence[str]) -> Mapping[str, str]:
+        """Return the ids that are one of these texts with space around it: text -> id. Two of one text are left out.
+
+        Only version 0.1 kept such ids. No hash leads to them, so all indexes are read, one after another.
 
         Raises FileMissing, FileCorrupt.
         """
-        first_version = [shard for shard in range(self._partition.shards) if self._samples_of(shard).index is None]
-        return padded_ids([self._index(shard).ids for shard in first_version])
+        manifest = self._store.manifest
+        is_later_version = bool(manifest.indexes) and all(manifest.indexes)
+        if manifest.has_integer_ids or is_later_version or not self._may_have_padded:
+            return {}
+        parts = [padded_ids(self._index(shard).ids, texts) for shard in range(self._partition.shards)]
+        self._may_have_padded = any(part.has_padded for part in parts)  # no later version adds such an id
+        counts = Counter(text for part in parts for text, _ in part.pairs)
+        return {text: sample_id for part in parts for text, sample_id in part.pairs if counts[text] == 1}
+
+    def close(self, refs: Collection[FileRef]) -> None:
+        """Close destroyed files, which name samples that are purged."""
+        self._indexes.close(refs)
 
     def _candidates(self, sample_ids: Sequence[SampleId]) -> dict[int, Indices]:
         """Return the shards that samples can be in, each with the places of these samples in the sequence."""
         if self._partition.policy != "owner":
             return _by_shard(homes(sample_ids, self._partition, risks=np.zeros(len(sample_ids)))[0])
-        every = range(self._partition.shards)
-        routes = self._routes()
-        if routes is None:
-            places = np.arange(len(sample_ids))
-            return dict.fromkeys(every, places) if len(places) else {}
-        of_none = homes(sample_ids, self._partition, owners=[None] * len(sample_ids))[0]
-        pairs = list(enumerate(of_none.tolist()))  # as a sample without an owner
         keys = route_hashes(sample_ids, self._store.keys.hash_key, of_owners=False)
-        pairs += [(place, shard) for each in routes for place, shard in _routed(each, keys)]
-        return _grouped(pairs)
+        routed = self._routed(keys)
+        if routed is None:
+            return self._everywhere(len(sample_ids))
+        of_none = homes(sample_ids, self._partition, owners=[None] * len(sample_ids))[0]  # as a sample without an owner
+        places = np.concatenate([np.arange(len(sample_ids)), routed[0]])
+        return _by_shard(np.concatenate([of_none, routed[1]]), places)
 
     def _shards_of_owners(self, owners: Sequence[SampleId]) -> dict[int, Indices]:
         """Return the shards that samples of owners can be in, each with the places of these owners in the sequence."""
         if self._partition.policy == "owner":
             texts = [str(owner) for owner in owners]
             return _by_shard(homes(texts, self._partition, owners=texts)[0])
-        routes = self._routes()
-        if routes is None:
-            places = np.arange(len(owners))
-            return dict.fromkeys(range(self._partition.shards), places) if len(places) else {}
-        keys = route_hashes(owners, self._store.keys.hash_key, of_owners=True)
-        return _grouped([pair for each in routes for pair in _routed(each, keys)])
+        routed = self._routed(route_hashes(owners, self._store.keys.hash_key, of_owners=True))
+        return self._everywhere(len(owners)) if routed is None else _by_shard(routed[1], routed[0])
 
-    def _routes(self) -> list[Routes] | None:
-        """Return the run's routes; None unless all of its samples have them."""
+    def _everywhere(self, count: int) -> dict[int, Indices]:
+        return dict.fromkeys(range(self._partition.shards), np.arange(count)) if count else {}
+
+    def _routed(self, keys: Hashes) -> tuple[Indices, Indices] | None:
+        """Return the place and the shard of every route of these keys; None unless all samples of the run have routes."""
         of_training, added = self._store.manifest.routes, self._added_routes()
         refs = [ref for ref in (*(of_training or ()), *added) if ref is not None]
         if of_training is None or len(refs) < len(of_training) + len(added):
             return None
-        return [self._store.read_routes(ref) for ref in refs]
+        routes = [self._routes.get(ref, partial(self._store.read_routes, ref)).find(keys) for ref in refs]
+        nothing = np.empty(0, dtype=np.int64)
+        places, shards = zip((nothing, nothing), *routes, strict=True)
+        return np.concatenate(places), np.concatenate(shards)
 
     def _index(self, shard: int) -> ShardIndex:
         files = self._samples_of(shard)
-        ref = files.index or files.table
-        if ref in self._kept:
-            self._kept.move_to_end(ref)
-            return self._kept[ref][0]
-        index = self._store.read_index(files)
-        self._kept[ref] = (index, index.ids.nbytes + index.hashes.nbytes + index.slices.nbytes)
-        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > MAX_KEPT_BYTES:
-            self._kept.popitem(last=False)
-        return index
+        return self._indexes.get(files.index or files.table, partial(self._store.read_index, files))
 
 
-def _routed(routes: Routes, keys: Hashes) -> Iterator[tuple[int, int]]:
-    """Yield the place of each key that has routes, with each of its shards."""
-    return ((place, shard) for place, key in enumerate(keys) for shard in routes.shards_of(key))
-
-
-def _by_shard(shards: Indices) -> dict[int, Indices]:
-    """Return shard -> places that have it."""
+def _by_shard(shards: Indices, places: Indices | None = None) -> dict[int, Indices]:
+    """Return shard -> distinct places that have it. By default the places are those in the array."""
     order = np.argsort(shards, kind="stable")
     distinct, starts = np.unique(shards[order], return_index=True)
-    return dict(zip(distinct.tolist(), np.split(order, starts[1:]), strict=True)) if len(shards) else {}
-
-
-def _grouped(pairs: Sequence[tuple[int, int]]) -> dict[int, Indices]:
-    """Return shard -> distinct places, of pairs of place and shard."""
-    grouped: dict[int, set[int]] = {}
-    for place, shard in pairs:
-        grouped.setdefault(shard, set()).add(place)
-    return {shard: np.array(sorted(places)) for shard, places in sorted(grouped.items())}
+    parts = np.split(order, starts[1:]) if len(shards) else []
+    if places is not None:
+        parts = [np.unique(places[part]) for part in parts]
+    return dict(zip(distinct.tolist(), parts, strict=True))

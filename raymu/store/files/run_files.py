@@ -142,8 +142,13 @@ class RunFiles:
         if ref.byte_size == 0 or (self.local is None and ref.byte_size <= _SMALL):
             return arrow_reader(self.read_checked(ref)).read_buffer()
         with self._opened(ref.path) as file:  # a link, a folder or a missing file is refused as by every reader
-            mapped = _copied(file) if self.local is None else pa.memory_map(self._at(ref.path)).read_buffer()
-        if hashlib.sha256(mapped).hexdigest() != ref.sha256:
+            if self.local is None:
+                mapped = _copied(file)
+                digest = hashlib.sha256(mapped).hexdigest()
+            else:
+                digest = _sha256(self._at(ref.path))
+                mapped = pa.memory_map(self._at(ref.path)).read_buffer()
+        if digest != ref.sha256:
             raise FileCorrupt(self.display_path(ref.path), "its bytes are not those that were written")
         return mapped
 
@@ -358,3 +363,9 @@ def _message(error: OSError) -> str:
 def _is_file(entry: os.DirEntry[str]) -> bool:
     """Return whether an entry of a folder is a file, and not a link to one."""
     return entry.is_file(follow_symlinks=False)
+
+
+def _sha256(path: str) -> str:
+    """Return the hash of a file on a local disk. What is read through a map would stay in the memory of the process."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

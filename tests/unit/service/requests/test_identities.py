@@ -183,3 +183,10 @@ def test_a_revoked_id_is_not_taken_for_another_with_space_around(requests_of_fir
     result = requests_of_first_version.admit(ids=("a  ",))
     assert isinstance(result, AdmittedRequest)
     assert list(result.forget.values()) == [("a  ",)]
+
+
+def test_an_id_with_space_around_is_found_after_its_shard_was_repaired(requests_of_first_version: Requests) -> None:
+    requests_of_first_version.purge("x9")
+    result = requests_of_first_version.admit(ids=("b",))
+    assert isinstance(result, AdmittedRequest)
+    assert list(result.forget.values()) == [("b  ",)]

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from raymu.core.records import FileRef, SampleFiles, SampleId
+from raymu.data import routes
 from raymu.errors import FileCorrupt
 from raymu.service.ingest import prepare_run
+from raymu.service.requests import sample_index
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.shard.files import write_without
 from raymu.store.run import RunStore
@@ -88,9 +90,9 @@ def test_the_files_of_samples_that_are_gone_have_no_id_of_them(tmp_path: Path) -
     shards = Shards(store)
     shards.forget(set(places))
     assert all(not len(store.read_index(files).ids) for files in shards.files)
-    routes = [store.files.read(ref.path) for ref in store.manifest.routes or ()]
-    assert routes
-    assert not any(str(sample_id).encode() in payload for sample_id in places for payload in routes)
+    payloads = [store.files.read(ref.path) for ref in store.manifest.routes or ()]
+    assert payloads
+    assert not any(str(sample_id).encode() in payload for sample_id in places for payload in payloads)
 
 
 def test_a_changed_index_is_refused(tmp_path: Path) -> None:
@@ -103,6 +105,33 @@ def test_a_changed_index_is_refused(tmp_path: Path) -> None:
     path.write_bytes(payload)
     with pytest.raises(FileCorrupt, match="index"):
         SampleIndex(store, shards.samples_of).homes([sample_id])
+
+
+def test_few_indexes_stay_open_and_none_of_a_destroyed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, places, _ = ingested(tmp_path)
+    shards = Shards(store)
+    index = SampleIndex(store, shards.samples_of)
+    index.homes(list(places))
+    assert set(index._indexes._open) == {files.index for files in shards.files}
+    index.close([index_ref(shards.files[0])])
+    assert set(index._indexes._open) == {files.index for files in shards.files[1:]}
+    monkeypatch.setattr(sample_index, "MAX_OPEN_BYTES", 1)
+    index = SampleIndex(store, shards.samples_of)
+    index.homes(list(places))
+    assert list(index._indexes._open) == [shards.files[-1].index]
+
+
+@pytest.mark.parametrize("routes_in_a_file", [7, 1 << 22])
+def test_routes_in_several_files_lead_to_every_shard_of_an_owner(
+    tmp_path: Path, routes_in_a_file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MAX_ROUTES", routes_in_a_file)
+    store, places, owners = ingested(tmp_path)
+    assert (len(store.manifest.routes or ()) > 1) == (routes_in_a_file == 7)
+    owned = SampleIndex(store, Shards(store).samples_of).owned_by(sorted(set(owners.values())))
+    assert [set(ids) for ids in owned] == [
+        {each for each in places if owners[each] == owner} for owner in sorted(set(owners.values()))
+    ]
 
 
 def index_ref(files: SampleFiles) -> FileRef:
