@@ -34,8 +34,8 @@ from raymu.service.coordinator.calls import (
     WarmUp,
 )
 from raymu.service.coordinator.executor import Executor, Observer
-from raymu.service.coordinator.resumption import Resumption, retrain_inconclusive, settle_requests
 from raymu.service.coordinator.purged_files import PurgedFilesCloser
+from raymu.service.coordinator.resumption import Resumption, retrain_inconclusive, settle_requests
 from raymu.service.coordinator.run_state import check_requests, read_before_takeover, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
 from raymu.service.extension import Extension, read_new_samples
