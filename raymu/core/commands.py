@@ -134,6 +134,8 @@ class PublishGeneration:
     """Requests that every shard is repaired for from this generation on."""
     settled: tuple[str, ...] = ()
     """Requests that some shard had patched and every shard is retrained for from this generation on."""
+    changed: tuple[int, ...] | None = None
+    """The shards that differ from the published generation; None if the generation has to be written whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

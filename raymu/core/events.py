@@ -133,7 +133,16 @@ class GenerationPublished:
     """Requests that every shard is repaired for from this generation on."""
     settled: tuple[str, ...] = ()
     """Requests that some shard had patched and every shard is retrained for from this generation on."""
+    base: int | None = None
+    """The whole generation that its file, a record of changes, builds on; None if its file is whole."""
+    weight: int = 0
+    """Weight of all records since that one; 0 if its file is whole."""
     kind: Literal["published"] = "published"
+
+    @property
+    def numbers(self) -> range:
+        """The generations whose files make up this one, the whole one first."""
+        return range(self.number if self.base is None else self.base, self.number + 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -279,7 +279,10 @@ class Constituent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """One published, immutable set of constituent states, with the lineages that it was made from."""
+    """One published, immutable set of constituent states, with the lineages that it was made from.
+
+    Its file may be a record of what changed: then it has the constituents and lineages of the changed shards alone.
+    """
 
     number: int
     previous_sha256: str
@@ -290,3 +293,18 @@ class Generation:
     published_at: datetime
     constituents: tuple[Constituent, ...]
     lineages: tuple[ShardLineage, ...]
+    base: int | None = None
+    """The whole generation that this record, and all those in between, say the changes of; None if this is whole itself."""
+
+    def then(self, *records: "Generation") -> "Generation":
+        """Return the whole generation that follows from this one and the records of the next ones."""
+        if not records:
+            return self
+        constituents = {constituent.shard: constituent for constituent in self.constituents}
+        lineages = {lineage.shard: lineage for lineage in self.lineages}
+        for record in records:
+            constituents.update({constituent.shard: constituent for constituent in record.constituents})
+            lineages.update({lineage.shard: lineage for lineage in record.lineages})
+        return replace(
+            records[-1], constituents=tuple(constituents.values()), lineages=tuple(lineages.values()), base=None
+        )

@@ -1,11 +1,16 @@
-"""The files of the generations of a run: each sealed, and chained to the one before it."""
+"""The files of the generations of a run: each sealed, and chained to the one before it.
+
+A file is whole, or a record of the shards that changed since the generation before it.
+"""
 
 import hashlib
+from collections.abc import Iterable
 
 from raymu.core.events import GenerationPublished
 from raymu.core.records import FileRef, Generation
 from raymu.errors import FileCorrupt
 from raymu.store.codec import seal, unseal
+from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import RunKeys
 from raymu.store.layout import kind_of
@@ -24,31 +29,65 @@ class GenerationFiles:
         return self._files.write(generation_path(generation.number), seal(generation, self._keys.hash_key))
 
     def read(self, published: GenerationPublished) -> Generation:
-        """Read a published generation. Raises FileMissing, FileCorrupt."""
-        path = generation_path(published.number)
-        payload, source = self._files.read(path), self._files.display_path(path)
-        if hashlib.sha256(payload).hexdigest() != published.manifest_sha256:
-            raise FileCorrupt(source, "not the generation that the journal names")
+        """Read a published generation whole: the last whole one, and every record since, in one chain.
+
+        Raises FileMissing, FileCorrupt.
+        """
+        numbers = published.numbers
+        payloads = map_concurrently(self._files.read, [generation_path(number) for number in numbers])
+        chain: list[Generation] = []
+        sha256, problem = published.manifest_sha256, "not the generation that the journal names"
+        for number, payload in zip(reversed(numbers), reversed(payloads), strict=True):
+            generation = self._checked(number, payload, sha256, problem)
+            if generation.base != (None if number == numbers[0] else numbers[0]):
+                raise FileCorrupt(self._source(number), "it builds on another generation than the journal says")
+            chain.append(generation)
+            sha256, problem = generation.previous_sha256, "not the one that the record after it names"
+        *records, whole = chain
+        return whole.then(*reversed(records))
+
+    def check(self, published: GenerationPublished) -> None:
+        """Compare the file of a generation with the journal, without those that it builds on.
+
+        Raises FileMissing, FileCorrupt.
+        """
+        number = published.number
+        payload = self._files.read(generation_path(number))
+        self._checked(number, payload, published.manifest_sha256, "not the generation that the journal names")
+
+    def _checked(self, number: int, payload: bytes, sha256: str, problem: str) -> Generation:
+        source = self._source(number)
+        if hashlib.sha256(payload).hexdigest() != sha256:
+            raise FileCorrupt(source, problem)
         generation: Generation = unseal(Generation, payload, self._keys.hash_key, source=source)
         return generation
+
+    def _source(self, number: int) -> str:
+        return self._files.display_path(generation_path(number))
 
     @property
     def numbers(self) -> list[int]:
         """Numbers of the generations that have a file, ascending."""
         return sorted(int(name.removesuffix(".json")) for name in self._files.list(_FOLDER) if _is_generation(name))
 
-    def delete_except(self, number: int) -> None:
-        """Destroy the files of all other generations: superseded, or written and never committed."""
-        self._files.delete(*(generation_path(other) for other in self.numbers if other != number))
+    def delete(self, numbers: Iterable[int]) -> None:
+        """Destroy the files of these generations. Raises StorageFailed."""
+        self._files.delete(*map(generation_path, sorted(numbers)))
+
+    def delete_except(self, *numbers: int) -> None:
+        """Destroy the files of all other generations: superseded, or written and never committed. Raises StorageFailed."""
+        self.delete(set(self.numbers).difference(numbers))
 
     def is_behind(self, published: int) -> bool:
         """Return whether the files are an old copy: without the published generation, and without a later one."""
-        numbers = self.numbers
-        return published not in numbers and max(numbers, default=0) < published
+        return not self._files.exists(generation_path(published)) and max(self.numbers, default=0) < published
 
-    def explain_missing(self, published: int) -> str:
-        """Return the error for a published generation whose file is missing, with the remedy."""
-        newest = max(self.numbers, default=0)
+    def explain_missing(self, event: GenerationPublished) -> str:
+        """Return the error for a published generation of which a file is missing, with the remedy."""
+        published, newest = event.number, max(self.numbers, default=0)
+        if self._files.exists(generation_path(published)):
+            lost = min(set(event.numbers).difference(self.numbers), default=published)
+            return f"lacks generation {lost}, which generation {published} builds on; run `raymu rebuild`"
         if self.is_behind(published):
             return (
                 f"holds an old copy: its newest generation is {newest}, its journal knows {published}; "

@@ -399,7 +399,7 @@ class RunStore:
                     return self.generations.read(published)
         if published is None:
             raise RunInvalid(self.files.display_location, self._why_untrained())
-        raise RunInvalid(self.files.display_location, self.generations.explain_missing(published.number))
+        raise RunInvalid(self.files.display_location, self.generations.explain_missing(published))
 
     def _why_untrained(self) -> str:
         if (trainer := self.presence.read()) and not trainer.is_ended:

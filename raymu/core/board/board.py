@@ -7,6 +7,7 @@ from typing import Self
 from raymu.config.unlearning import Boundary, OnAccept, Strategy
 from raymu.core.board.publication import Publication
 from raymu.core.board.serving import served_constituent
+from raymu.core.board.shard_index import ShardIndex
 from raymu.core.board.shard_work import ShardWork, repair_command
 from raymu.core.board.state import BoardState
 from raymu.core.commands import (
@@ -35,7 +36,7 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.planner import calibration_references, decide_repairs
-from raymu.core.records import FileRef, SampleFiles, ShardLineage
+from raymu.core.records import Constituent, FileRef, SampleFiles, ShardLineage
 from raymu.core.remedies import REMEDIES
 from raymu.core.repair_speed import RepairSpeeds
 from raymu.core.requests import RevocationRequest, touched_slices
@@ -71,6 +72,9 @@ class RevocationBoard:
         self._indexes = tuple(indexes) or (None,) * len(self._tables)
         self._routes: list[FileRef | None] = []
         self._shards: list[ShardWork] = []
+        self._index = ShardIndex(self._shards)
+        self._served: list[Constituent] = []  # what each shard serves, but for those that changed since
+        self._unpublished: set[int] = set()  # shards that may differ from the published generation
         self._requests: dict[str, RevocationRequest] = {}  # from acceptance to purge
         self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
         self._patched: set[str] = set()  # requests that some shard has ever patched
@@ -114,8 +118,8 @@ class RevocationBoard:
             indexes: Their indexes, as there.
         """
         board = cls(state.shape, workers=workers, tables=tables, indexes=indexes, speeds=state.speeds)
-        board._shards = [replace(work, waiting=[*work.waiting]) for work in state.shards]
         board._requests = {request.request_id: request for request in state.requests}
+        board._put_shards(replace(work, waiting=[*work.waiting]) for work in state.shards)
         board._unrepaired = {
             request_id: set(state.unrepaired[request_id])
             for request_id in board._requests  # in the order of acceptance
@@ -147,7 +151,7 @@ class RevocationBoard:
         """
         match event:
             case RunTrained(lineages=lineages):
-                self._shards = [ShardWork(lineage=each) for each in sorted(lineages, key=lambda each: each.shard)]
+                self._put_shards(ShardWork(lineage=each) for each in sorted(lineages, key=lambda each: each.shard))
                 for epochs in {lineage.added_epochs for lineage in lineages}:  # states of another run may have some
                     self._shape = self._shape.extended(epochs)
                 return [self._publish()]
@@ -156,14 +160,17 @@ class RevocationBoard:
             case RevocationsAccepted(requests=requests, is_part=is_part):
                 return self._accept(requests, is_part=is_part)
             case SettleRequested(shards=shards, anew=anew):
-                for work in (self._shards[shard] for shard in shards):
-                    work.must_settle |= bool(work.lineage.debts)
+                for shard in shards:
+                    self._shards[shard].must_settle |= bool(self._shards[shard].lineage.debts)
+                    self._index.note(shard)
                 for shard in anew:
                     self._shards[shard].restart()
+                    self._index.note(shard)
                 return self._start((*shards, *anew))
             case DamageFound(first_stages=first_stages):
                 for shard, stage in first_stages.items():
                     self._shards[shard].lose_from(stage)
+                    self._index.note(shard)
                 self._publication.is_rebuilding = True
                 return [self._publish(), *self._start(first_stages)]
             case WorkResumed():
@@ -173,14 +180,15 @@ class RevocationBoard:
             case ShardFailed(shard=shard, command_id=command_id):
                 return self._fail(shard, command_id)
             case GenerationPublished():
-                if self._publication.is_unordered:
-                    self._publish()
+                self._publish()  # as it was ordered, with all events that were committed together
                 self._publication.record_published(event)
-                self._publication.is_rebuilding = any(work.lost_from is not None for work in self._shards)
-                self._publication.is_extending = any(work.lineage.untrained_from is not None for work in self._shards)
+                self._unpublished.clear()
+                self._publication.is_rebuilding = bool(self._index.lost)
+                self._publication.is_extending = bool(self._index.untrained)
                 return self._purge()
             case UnlearningConfigured(unlearning=unlearning):
                 self._shape = replace(self._shape, unlearning=unlearning)
+                self._index.changed |= self._index.awaited  # what they serve depends on the settings
                 return []
             case RequestsPurged(request_ids=request_ids):
                 self._publication.record_purged(request_ids)
@@ -190,6 +198,19 @@ class RevocationBoard:
                 return []
             case GenerationEvaluated():
                 return []
+
+    def handle_together(self, events: Sequence[Event]) -> list[Command]:
+        """Apply events that were committed together, and return the commands that follow from all of them.
+
+        They share one generation, which comes first, and one purge, if none is published before it.
+        """
+        commands = [command for event in events for command in self.handle(event)]
+        if len(events) == 1:
+            return commands
+        starts: list[Command] = [command for command in commands if isinstance(command, ShardCommand)]
+        if self._publication.is_stale and any(isinstance(command, PublishGeneration) for command in commands):
+            return [self._publish(), *starts]
+        return [*starts, *self._purge()]
 
     def pending_commands(self) -> list[Command]:
         """Return the commands that are not done, for a coordinator that takes over after a replay.
@@ -217,12 +238,13 @@ class RevocationBoard:
     @property
     def repairs(self) -> tuple[RepairShard, ...]:
         """The repairs that the journal shows as begun and not ended, by shard."""
-        return tuple(work.repair for work in self._shards if work.repair)
+        running = self._index.running
+        return tuple(running[shard] for shard in sorted(running))
 
     @property
     def idle_with_work(self) -> set[int]:
         """The shards that have work and are not being repaired."""
-        return {shard for shard, work in enumerate(self._shards) if work.is_idle_with_work}
+        return set(self._index.idle_with_work)
 
     @property
     def is_idle(self) -> bool:
@@ -230,7 +252,8 @@ class RevocationBoard:
 
         Patched shards may still owe a retraining.
         """
-        return not (self.awaited or self.idle_with_work) and self._publication.is_clear
+        is_working = self._index.running or self._index.idle_with_work or self.training
+        return not is_working and self._publication.is_clear
 
     @property
     def is_rebuilding(self) -> bool:
@@ -255,17 +278,17 @@ class RevocationBoard:
     @property
     def lost_stages(self) -> dict[int, int]:
         """The first stage of each shard whose files are recorded as lost, and not trained again yet: shard -> stage."""
-        return {shard: work.lost_from for shard, work in enumerate(self._shards) if work.lost_from is not None}
+        return dict(self._index.lost)
 
     @property
     def restarting(self) -> frozenset[int]:
         """The inconclusive shards that are trained from their first stage, or wait for it."""
-        return frozenset(shard for shard, work in enumerate(self._shards) if work.must_restart or work.is_restarting)
+        return frozenset(self._index.restarting)
 
     @property
     def lineages(self) -> tuple[ShardLineage, ...]:
         """The lineage of each shard; empty before training."""
-        return tuple(work.lineage for work in self._shards)
+        return self._index.lineages
 
     @property
     def tables(self) -> tuple[FileRef, ...]:
@@ -306,11 +329,12 @@ class RevocationBoard:
     @property
     def owed(self) -> dict[str, frozenset[int]]:
         """For each request that is not exact yet, the shards that are not repaired for it or have only patched it."""
-        owed: dict[str, set[int]] = {}
-        for shard, work in enumerate(self._shards):
-            for request_id in (*work.pending, *work.lineage.debts):
-                owed.setdefault(request_id, set()).add(shard)
-        return {request_id: frozenset(shards) for request_id, shards in owed.items()}
+        unrepaired, debts = self._unrepaired, self._index.debts
+        nothing = frozenset[int]()
+        return {
+            request_id: nothing.union(unrepaired.get(request_id, ()), debts.get(request_id, ()))
+            for request_id in {**unrepaired, **debts}
+        }
 
     @property
     def keeps_states(self) -> bool:
@@ -330,14 +354,21 @@ class RevocationBoard:
         owing = frozenset[int]().union(*self.owed.values())
         return {shard: self._workload(shard, self._pending(shard)) for shard in owing}
 
+    def _put_shards(self, shards: Iterable[ShardWork]) -> None:
+        self._shards = [*shards]
+        self._index = ShardIndex(self._shards)
+        self._served = [self._constituent(shard) for shard in range(len(self._shards))]
+
     def _extend(self, event: RunExtended) -> list[Command]:
         """Add slices to every shard, and train their stages. No repair is running, for its result would lack them."""
         assert not self.repairs, "a repair reads the tables that an extension replaces"
         indexes = event.indexes or (None,) * len(event.tables)
-        for work, table, index, counts in zip(self._shards, event.tables, indexes, event.slice_samples, strict=True):
-            before = work.lineage
+        added = zip(event.tables, indexes, event.slice_samples, strict=True)
+        for shard, (table, index, counts) in enumerate(added):
+            work, before = self._shards[shard], self._shards[shard].lineage
             work.lineage = before.extended(table=table, index=index, slice_samples=counts, epochs=event.epochs)
-            self._publication.supersede(before.files - work.lineage.files)
+            self._index.note(shard)
+            self._publication.supersede(before, work.lineage)
         self._shape = self._shape.extended(event.epochs)
         self._extensions.append(len(event.epochs))
         self._routes.append(event.routes)
@@ -361,6 +392,7 @@ class RevocationBoard:
         self._unrepaired[request.request_id] = set(shards)
         for shard in shards:
             self._shards[shard].waiting.append(request.request_id)
+            self._index.note(shard)
         return shards
 
     def _finish(self, report: RepairReport) -> list[Command]:
@@ -371,6 +403,7 @@ class RevocationBoard:
         self._learn(report)
         is_exact = REMEDIES[report.remedy].is_exact
         work.finish(report.lineage, retrained_from=command.earliest_slice if is_exact else None)
+        self._index.note(report.shard)
         self._patched.update(report.lineage.debts)
         repaired = [request_id for request_id in command.request_ids if self._note_repaired(request_id, report.shard)]
         settled = self._settled([*before.debts, *(each for each in repaired if each in self._patched)])
@@ -407,8 +440,8 @@ class RevocationBoard:
 
     def _settled(self, request_ids: Iterable[str]) -> list[str]:
         """Return those of the requests that every shard is repaired for and no shard owes."""
-        owed = {request_id for work in self._shards for request_id in work.lineage.debts}
-        return [each for each in dict.fromkeys(request_ids) if each not in owed and each not in self._unrepaired]
+        owed = self._index.debts.keys() | self._unrepaired.keys()
+        return [each for each in dict.fromkeys(request_ids) if each not in owed]
 
     def _may_share_generation(self, command: RepairShard, *, leaves_other_shards: bool) -> bool:
         """Whether another repair is under way whose generation can carry this result too.
@@ -417,8 +450,8 @@ class RevocationBoard:
         rebuild can wait for another one.
         """
         if command.request_ids:
-            return leaves_other_shards and bool(self.repairs)
-        return any(work.repair and (work.is_settling or work.retrain_reason) for work in self._shards)
+            return leaves_other_shards and bool(self._index.running)
+        return bool(self._index.retraining)
 
     def _fail(self, shard: int, command_id: str) -> list[Command]:
         """Let the requests of a failed repair wait again.
@@ -428,29 +461,43 @@ class RevocationBoard:
         work = self._shards[shard]
         if work.repair and work.repair.command_id == command_id:
             work.fail()
-        if self._publication.unpublished and not self.repairs:
+            self._index.note(shard)
+        if self._publication.unpublished and not self._index.running:
             return [self._publish()]
         return self._purge()
 
     def _publish(self) -> PublishGeneration:
-        constituents = tuple(
-            served_constituent(
-                work.lineage,
-                pending_from=min(touched_slices(self._pending(shard), shard), default=None),
-                on_accept=self._shape.unlearning.on_accept,
-                lost_from=work.lost_from,
+        """Order a generation. Only shards that changed since the last order, or the last generation, are looked at."""
+        for shard in self._index.changed:
+            self._served[shard] = self._constituent(shard)
+        self._unpublished |= self._index.changed
+        self._index.changed.clear()
+        constituents, lineages, changed = tuple(self._served), self.lineages, None
+        published = self._publication.published_command
+        if published and not self._publication.is_rebuilding:  # then files of generations may be lost too
+            changed = tuple(
+                shard
+                for shard in sorted(self._unpublished)
+                if constituents[shard] != published.constituents[shard] or lineages[shard] != published.lineages[shard]
             )
-            for shard, work in enumerate(self._shards)
+        return self._publication.publish(constituents, lineages, changed=changed)
+
+    def _constituent(self, shard: int) -> Constituent:
+        work = self._shards[shard]
+        return served_constituent(
+            work.lineage,
+            pending_from=min(touched_slices(self._pending(shard), shard), default=None),
+            on_accept=self._shape.unlearning.on_accept,
+            lost_from=work.lost_from,
         )
-        return self._publication.publish(constituents, self.lineages)
 
     def _purge(self) -> list[Command]:
         rows = sum(self._requests[request_id].samples for request_id in self._publication.to_purge)
-        return [*self._publication.purge(self.lineages, self.repairs, rows=rows)]
+        return [*self._publication.purge(self._index, rows=rows)]
 
     def _start(self, shards: Iterable[int]) -> list[Command]:
         """Start the repairs of those shards that are idle and have work, those of overdue requests first."""
-        ready = sorted(self.idle_with_work.intersection(shards))
+        ready = sorted(self._index.idle_with_work.intersection(shards))
         workloads = [self._workload(shard, self._waiting(shard)) for shard in ready]
         decisions = self._decide(workloads)
         commands = [
@@ -464,6 +511,7 @@ class RevocationBoard:
         ]
         for command, workload in zip(commands, workloads, strict=True):
             self._shards[command.shard].start(command, workload.efforts)
+            self._index.note(command.shard)
         return [*self._by_urgency(commands)]
 
     def _decide(self, workloads: Sequence[ShardWorkload]) -> dict[int, Decision]:
@@ -494,9 +542,9 @@ class RevocationBoard:
         )
 
     def _references(self, shard: int) -> tuple[CalibrationReference, ...]:
-        sound = [work.lineage for work in self._shards if work.lost_from is None]
+        nearest = self._index.nearest(shard)
         return calibration_references(
-            shard, sound, shards=len(self._shards), is_awaited=lambda other: bool(self.pending_requests(other))
+            shard, nearest, shards=len(self._shards), is_awaited=self._index.awaited.__contains__
         )
 
     def _pending(self, shard: int) -> list[RevocationRequest]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
+from raymu.core.board.shard_index import ShardIndex
 from raymu.core.board.state import PublicationState, sorted_files
-from raymu.core.commands import PublishGeneration, Purge, RepairReport, RepairShard
+from raymu.core.commands import PublishGeneration, Purge, RepairReport
 from raymu.core.events import GenerationPublished
 from raymu.core.records import Constituent, FileRef, ShardLineage
 
@@ -97,14 +98,6 @@ class Publication:
         """Requests that are published and not purged."""
         return tuple(self._to_purge)
 
-    @property
-    def is_unordered(self) -> bool:
-        """Whether a generation is to be published that nothing has ordered yet, as after a part of a submission.
-
-        A coordinator orders it when it resumes work, and a replay has no event of that.
-        """
-        return self.is_stale and self._ordered is None
-
     def may_defer(self, *, shards: int) -> bool:
         """Whether the repairs since the last generation are too few to publish.
 
@@ -112,9 +105,10 @@ class Publication:
         """
         return self.unpublished * MOST_GENERATIONS < shards
 
-    def supersede(self, files: Iterable[FileRef]) -> None:
-        """Let these files be destroyed once the next generation is published."""
-        self._superseded.update(files)
+    def supersede(self, before: ShardLineage, after: ShardLineage) -> None:
+        """Let the files that a shard no longer needs be destroyed once the next generation is published."""
+        self._superseded |= before.files - after.files
+        self._keep(after.files)
 
     def add_rewound(self, request_ids: Iterable[str]) -> None:
         """Let the next generation serve the shards of these requests rewound."""
@@ -146,11 +140,29 @@ class Publication:
         if not leaves_other_shards:
             self._superseded |= self._kept
             self._kept.clear()
+        self._keep(report.lineage.files)
         self._to_publish["repaired"].extend(repaired)
         self._to_publish["settled"].extend(settled)
 
-    def publish(self, constituents: tuple[Constituent, ...], lineages: tuple[ShardLineage, ...]) -> PublishGeneration:
-        """Order a generation of these constituents."""
+    def _keep(self, files: frozenset[FileRef]) -> None:
+        """Let no file of a shard's new state be destroyed: a repair may have produced the content of an earlier one again."""
+        for doomed in (self._kept, self._superseded, self._doomed):
+            doomed -= files
+
+    def publish(
+        self,
+        constituents: tuple[Constituent, ...],
+        lineages: tuple[ShardLineage, ...],
+        *,
+        changed: tuple[int, ...] | None = None,
+    ) -> PublishGeneration:
+        """Order a generation of these constituents.
+
+        Args:
+            constituents: What each shard serves.
+            lineages: The lineage of each shard.
+            changed: The shards that differ from the published generation; None if it has to be written whole.
+        """
         self.is_stale = True
         self._ordered = PublishGeneration(
             cause=self._cause(),
@@ -159,6 +171,7 @@ class Publication:
             rewound=tuple(self._to_publish["rewound"]),
             repaired=tuple(self._to_publish["repaired"]),
             settled=tuple(self._to_publish["settled"]),
+            changed=changed,
         )
         return self._ordered
 
@@ -176,7 +189,7 @@ class Publication:
 
     def record_published(self, event: GenerationPublished) -> None:
         """Note that the ordered generation is published, so that the files it superseded may be destroyed."""
-        self._has_predecessor = event.number > 1
+        self._has_predecessor |= event.number > 1 and event.base is None
         self.published_command = self._ordered
         self.is_stale, self._has_repair, self.unpublished = False, False, 0
         # All three lists: a replay under other settings may have ordered less than was published.
@@ -186,17 +199,15 @@ class Publication:
         self._doomed |= self._superseded
         self._superseded.clear()
 
-    def purge(self, lineages: Iterable[ShardLineage], running: Sequence[RepairShard], *, rows: int) -> list[Purge]:
+    def purge(self, shards: ShardIndex, *, rows: int) -> list[Purge]:
         """Order the destruction of superseded files, unless a running repair still reads one of them.
 
         Superseded generation files do not name samples. They are deleted with the next purge, or once all repairs have
         ended.
         """
-        if self._doomed:  # a repair may have produced the same content again
-            self._doomed.difference_update(*(lineage.files for lineage in lineages))
-        if not (self._doomed or self._to_purge or (self._has_predecessor and not running)):
+        if not (self._doomed or self._to_purge or (self._has_predecessor and not shards.running)):
             return []
-        if any(file in self._doomed for command in running for each in command.references for file in each.files):
+        if shards.is_read(self._doomed):
             return []
         return [Purge(files=frozenset(self._doomed), request_ids=self.to_purge, rows=rows)]
 

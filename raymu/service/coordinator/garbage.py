@@ -75,7 +75,7 @@ class GarbageCollector:
             if shard is None:
                 store.delete_garbage(self._needed(), commands)
                 if self._board.is_idle:  # otherwise the purge that follows destroys earlier generations
-                    store.generations.delete_except(self._publisher.generation)
+                    store.generations.delete_except(*self._publisher.numbers)
             else:
                 store.delete_shard_garbage(self._needed(), commands, shard)
 

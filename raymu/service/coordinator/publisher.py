@@ -11,6 +11,9 @@ from raymu.service.coordinator.session import Session
 from raymu.store.journal.transaction import Transaction
 from raymu.store.receipts import sign_receipts
 
+RECORD_WEIGHT = 8
+"""A record costs as much to write and to read as so many shards in a whole generation, beside the shards that it names."""
+
 
 class Publisher:
     """Writes generations, purges and receipts, each together with its event."""
@@ -19,11 +22,17 @@ class Publisher:
         self._session = session
         self.published = published
         """The last generation; None before the first."""
+        self._superseded: set[int] | None = None  # whose files may still be there; None: not known, as after a takeover
 
     @property
     def generation(self) -> int:
         """The number of the last generation; 0 before the first."""
         return self.published.number if self.published else 0
+
+    @property
+    def numbers(self) -> range:
+        """The generations whose files make up the last one; empty before the first."""
+        return self.published.numbers if self.published else range(0)
 
     @property
     def served(self) -> tuple[ShardLineage, ...]:
@@ -47,6 +56,8 @@ class Publisher:
     async def publish(self, command: PublishGeneration) -> GenerationPublished:
         """Write a generation. The caller has the turn. Raises CoordinatorSuperseded, StorageFailed."""
         event = await self._session.offload(partial(self._publish, command))
+        if self._superseded is not None:
+            self._superseded.update(set(self.numbers).difference(event.numbers))
         self.published = event
         return event
 
@@ -56,6 +67,8 @@ class Publisher:
 
     def _publish(self, command: PublishGeneration) -> GenerationPublished:
         store, published_at = self._session.store, self._session.clock()
+        base, weight = _place_in_chain(self.published, command)
+        shards = range(len(command.lineages)) if base is None else command.changed or ()
 
         def work(transaction: Transaction) -> GenerationPublished:
             generation = Generation(
@@ -64,8 +77,9 @@ class Publisher:
                 cause=command.cause,
                 request_ids=(*command.rewound, *command.repaired, *command.settled),
                 published_at=published_at,
-                constituents=command.constituents,
-                lineages=command.lineages,
+                constituents=tuple(command.constituents[shard] for shard in shards),
+                lineages=tuple(command.lineages[shard] for shard in shards),
+                base=base,
             )
             manifest = store.generations.write(generation)
             event = GenerationPublished(
@@ -75,6 +89,8 @@ class Publisher:
                 rewound=command.rewound,
                 repaired=command.repaired,
                 settled=command.settled,
+                base=base,
+                weight=weight,
             )
             transaction.add(event)
             return event
@@ -87,7 +103,10 @@ class Publisher:
 
         def work(transaction: Transaction) -> RequestsPurged:
             store.destroy(command.files)
-            store.generations.delete_except(self.generation)
+            superseded = self._superseded
+            if superseded is None:
+                superseded = set(store.generations.numbers).difference(self.numbers)
+            store.generations.delete(superseded)
             event = RequestsPurged(
                 at=self._session.clock(),
                 request_ids=command.request_ids,
@@ -106,5 +125,21 @@ class Publisher:
             return event
 
         event = journal.write(work)
+        self._superseded = set()
         journal.scrub_purged()
         return event
+
+
+def _place_in_chain(published: GenerationPublished | None, command: PublishGeneration) -> tuple[int | None, int]:
+    """Return the whole generation that the next one builds on, and the weight of all records since.
+
+    None if it is written whole: because there is none before it, or because the records would outweigh the whole one. So
+    a run of S shards writes all of them once in at least S / (RECORD_WEIGHT + 1) generations, and a file of one shard in
+    between: a constant amount for each changed shard, however many there are.
+    """
+    if published is None or command.changed is None:
+        return None, 0
+    weight = published.weight + RECORD_WEIGHT + len(command.changed)
+    if weight > len(command.lineages):
+        return None, 0
+    return published.number if published.base is None else published.base, weight

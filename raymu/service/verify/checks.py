@@ -83,7 +83,7 @@ def _generation(evidence: Evidence) -> Findings:
         problem = f"generation {generation.number} is not chained to the one before it"
         yield fails(FindingKind.FORGED_GENERATION, problem)
     for number in store.generations.numbers:
-        if number != generation.number:
+        if number not in expected.published.numbers:
             with suppress(FileMissing):  # destroyed since it was listed
                 yield _other_generation(evidence, number)
 
@@ -98,7 +98,7 @@ def _other_generation(evidence: Evidence, number: int) -> Finding:
         problem = f"generation {number} was never committed, but its file exists"
         return unless_unfinished(evidence, FindingKind.OTHER_GENERATION, problem)
     try:
-        store.generations.read(published[number])
+        store.generations.check(published[number])
     except FileCorrupt as error:
         return finding_of(error, FindingKind.OTHER_GENERATION)
     problem = f"generation {number} is superseded, but its file exists"

@@ -88,7 +88,7 @@ def _republished(store: RunStore, events: Iterable[Event]) -> Iterator[Event]:
                 lineages=publication.lineages,
             )
             before = sha256(seal(generation, store.keys.hash_key)).hexdigest()
-            event = replace(event, manifest_sha256=before)
+            event = replace(event, manifest_sha256=before, base=None, weight=0)
         commands = (command for command in board.handle(event) if isinstance(command, PublishGeneration))
         publication = next(commands, publication)
         yield event

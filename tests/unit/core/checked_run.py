@@ -43,6 +43,7 @@ class CheckedRun:
         self.to_settle: set[tuple[int, str]] = set()  # debts that were to be settled, with their shards
         self.steps_left: int | None = None  # until the coordinator is lost
         lineages = tuple(self.shards.trained(shard) for shard in range(shards))
+        self.served_lineages = lineages
         self.served = tuple(
             served_constituent(lineage, pending_from=None, on_accept=OnAccept.KEEP) for lineage in lineages
         )
@@ -163,7 +164,7 @@ class CheckedRun:
                 self.running[command.shard] = command
             case PublishGeneration():
                 self._check_publication(command)
-                self.served = command.constituents
+                self.served, self.served_lineages = command.constituents, command.lineages
                 self._record(
                     GenerationPublished(
                         at=NOW,
@@ -195,6 +196,11 @@ class CheckedRun:
 
     def _check_publication(self, command: PublishGeneration) -> None:
         assert command.lineages == self.board.lineages
+        if self.served and command.changed is not None:
+            before, now = (self.served, self.served_lineages), (command.constituents, command.lineages)
+            for earlier, later in zip(before, now, strict=True):
+                differing = {shard for shard, pair in enumerate(zip(earlier, later, strict=True)) if pair[0] != pair[1]}
+                assert differing <= set(command.changed)  # a record lacks no change
         for constituent, lineage in zip(command.constituents, command.lineages, strict=True):
             self._check_constituent(constituent, lineage)
         pending = {request_id for shard in self.shards.samples for request_id in self.shards.pending(shard)}

@@ -20,9 +20,11 @@ from raymu.config.unlearning import OhsRemedy, OnAccept, Strategy
 from raymu.core.board import publication
 from raymu.core.board.board import RevocationBoard
 from raymu.core.board.serving import served_constituent
+from raymu.core.board.shard_index import ShardIndex
 from raymu.core.board.state import BoardState
 from raymu.core.commands import RepairShard
 from raymu.core.events import GenerationPublished, WorkResumed
+from raymu.core.planner import calibration_references
 from raymu.core.records import Exactness, Remedy
 from raymu.core.run_shape import RunShape
 from raymu.store.codec import from_json, to_json
@@ -105,6 +107,23 @@ class BoardMachine(RuleBasedStateMachine):
                 board.handle(event)
             assert board.state() == whole
             assert board.pending_commands() == self.run.replayed().pending_commands()
+
+    @invariant()
+    def what_the_board_keeps_up_to_date_is_what_its_shards_say(self) -> None:
+        board, shards = self.run.board, self.run.board.state().shards
+        kept, computed = vars(board._index), vars(ShardIndex(shards))
+        names = [name for name in kept if name not in {"_shards", "_free", "changed"}]
+        assert {name: kept[name] for name in names} == {name: computed[name] for name in names}
+        owed: dict[str, set[int]] = {}
+        for shard, work in enumerate(shards):
+            sound = [each.lineage for each in shards if each.lost_from is None]
+            aims = calibration_references(
+                shard, sound, shards=SHARDS, is_awaited=lambda other: bool(shards[other].pending)
+            )
+            assert board._references(shard) == aims
+            for request_id in (*work.pending, *work.lineage.debts):
+                owed.setdefault(request_id, set()).add(shard)
+        assert board.owed == owed
 
     @invariant()
     def another_fleet_takes_up_the_same_commands(self) -> None:

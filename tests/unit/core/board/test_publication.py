@@ -1,6 +1,11 @@
+from dataclasses import replace
+
 from raymu.core.board.publication import Publication
+from raymu.core.board.shard_index import ShardIndex
+from raymu.core.board.shard_work import ShardWork
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import GenerationPublished
+from raymu.core.records import ShardLineage
 from tests.unit.core.examples import NOW, accepted, lineage, report_of, request, trained_board
 
 
@@ -17,6 +22,12 @@ def repair(publication: Publication, command: RepairShard) -> RepairReport:
     return report
 
 
+def shards(lineage: ShardLineage, repair: RepairShard | None = None) -> ShardIndex:
+    """Index a shard, and another one that may be under repair."""
+    other = repair.lineage if repair else replace(lineage, shard=1)
+    return ShardIndex([ShardWork(lineage=lineage), ShardWork(lineage=other, repair=repair)])
+
+
 def generation(number: int, repaired: tuple[str, ...]) -> GenerationPublished:
     return GenerationPublished(at=NOW, number=number, manifest_sha256="", repaired=repaired)
 
@@ -25,9 +36,9 @@ def test_nothing_is_destroyed_before_the_generation_that_supersedes_it() -> None
     publication = Publication()
     report = repair(publication, commands()[0])
     publication.publish((), (report.lineage,))
-    assert publication.purge([report.lineage], [], rows=0) == []
+    assert publication.purge(shards(report.lineage), rows=0) == []
     publication.record_published(generation(2, ("r1",)))
-    [purge] = publication.purge([report.lineage], [], rows=2)
+    [purge] = publication.purge(shards(report.lineage), rows=2)
     assert purge.files == lineage().files - report.lineage.files
     assert (purge.request_ids, purge.rows) == (("r1",), 2)
     assert not publication.is_clear
@@ -40,8 +51,8 @@ def test_a_file_that_a_running_repair_reads_is_kept() -> None:
     publication = Publication()
     report = repair(publication, first)
     publication.record_published(generation(2, ("r1",)))
-    assert publication.purge([report.lineage], [second], rows=2) == []
-    assert publication.purge([report.lineage], [], rows=2)
+    assert publication.purge(shards(report.lineage, second), rows=2) == []
+    assert publication.purge(shards(report.lineage), rows=2)
 
 
 def test_a_generation_has_its_cause() -> None:
