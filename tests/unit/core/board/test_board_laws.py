@@ -117,10 +117,10 @@ class BoardMachine(RuleBasedStateMachine):
         owed: dict[str, set[int]] = {}
         for shard, work in enumerate(shards):
             sound = [each.lineage for each in shards if each.lost_from is None]
-            aims = calibration_references(
+            references = calibration_references(
                 shard, sound, shards=SHARDS, is_awaited=lambda other: bool(shards[other].pending)
             )
-            assert board._references(shard) == aims
+            assert board._references(shard) == references
             for request_id in (*work.pending, *work.lineage.debts):
                 owed.setdefault(request_id, set()).add(shard)
         assert board.owed == owed
