@@ -19,6 +19,7 @@ from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_actor import ShardService
 from raymu.runtime.shard_actor_pool import ShardActorPool
 from raymu.runtime.shard_resources import room_wanted
+from raymu.service.shard.lanes import LaneQueue, Take, follow_lane
 from raymu.service.shard.messages import (
     Progress,
     RoomWait,
@@ -63,7 +64,9 @@ class RayFleet:
         cluster, self._shards = store.config.cluster, store.config.partition.shards
         self._cipher = MessageCipher(store)
         self._workers_per_shard = cluster.workers_per_shard
-        reservation = PlacementGroupReservation(cluster, run_id=store.manifest.run_id, max_actors=self._shards)
+        width = cluster.shards_per_lane
+        self._most_actors = -(-self._shards // width)
+        reservation = PlacementGroupReservation(cluster, run_id=store.manifest.run_id, max_actors=self._most_actors)
         self._cluster, self._on_wait = cluster, on_wait
         self._pool = ShardActorPool(
             _actor_class(cluster),
@@ -73,6 +76,8 @@ class RayFleet:
             trust=store.trust,
             on_wait=self._tell_of_waiting,
         )
+        self._lanes = LaneQueue(width, alone=self._run_alone, together=self._run_lane) if width > 1 else None
+        self._in_lanes: set[int] = set()
 
     @property
     def workers(self) -> int:
@@ -81,16 +86,37 @@ class RayFleet:
 
     @property
     def running(self) -> set[int]:
-        return {loaded.shard for loaded in self._pool.loaded_shards() if loaded.is_running}
+        return self._in_lanes | {loaded.shard for loaded in self._pool.loaded_shards() if loaded.is_running}
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
-        """Have an actor do a piece of work.
+        """Have an actor do a piece of work, together with others of its lane that wait.
 
         Raises:
             WorkerLost: Each actor that the work was tried on was lost.
             CoordinatorLost: The fleet is closed.
             RaymuError: What the work itself raises.
         """
+        return await (self._run_alone if self._lanes is None else self._lanes.run)(work, progress)
+
+    async def _run_lane(self, shard: int, take: Take) -> None:
+        async with self._pool.acquire(shard) as actor:
+            entries = take()
+            if len(entries) == 1:
+                return
+            shards = {entry.work.shard for entry in entries}
+            self._in_lanes |= shards
+            try:
+                stream = actor.run_lane.remote(self._cipher.encrypt([entry.work for entry in entries]))
+
+                async def following() -> StageProgress | WorkReport | None:
+                    reference = await anext(stream, None)
+                    return None if reference is None else await reference
+
+                await follow_lane(entries, following)
+            finally:
+                self._in_lanes -= shards
+
+    async def _run_alone(self, work: Work, progress: Progress) -> WorkReport:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._pool.acquire(work.shard) as actor:
@@ -104,7 +130,7 @@ class RayFleet:
 
     async def warm_up(self) -> None:
         """Start as many actors as there is room and work for, and wait until they answer."""
-        await self._pool.warm_up(self._shards)
+        await self._pool.warm_up(self._most_actors)
 
     async def locations(self) -> ShardLocations:
         """Return the location of each shard that an actor has in memory."""

@@ -11,6 +11,7 @@ from raymu.errors import RaymuError, RunInvalid
 from raymu.runtime.messages import MessageCipher
 from raymu.runtime.nodes import node_names
 from raymu.service.event_log import log_to_stderr
+from raymu.service.shard.lanes import LaneWorker
 from raymu.service.shard.messages import StageProgress, Work, WorkReport
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
@@ -32,6 +33,7 @@ class ShardService:
     """A plain class that Ray runs as an actor. Its first call is `open`."""
 
     _worker: ShardWorker
+    _lane_worker: LaneWorker
     _cipher: MessageCipher
 
     def open(self, location: str, trust: Trust = EVERYTHING) -> ActorLocation:
@@ -50,6 +52,7 @@ class ShardService:
         try:
             store = RunStore(location, trust=trust)
             self._cipher, self._worker = MessageCipher(store), self._make_worker(store)
+            self._lane_worker = LaneWorker(store)
         except RaymuError as error:
             name = node_names().get(node_id, node_id)
             problem = error.problem if isinstance(error, RunInvalid) else str(error)
@@ -64,6 +67,11 @@ class ShardService:
         """Do a piece of work, which is encrypted. Yields its progress, and its report last: they name no sample."""
         work: Work = self._cipher.decrypt(message)
         yield from self._worker.run(work)
+
+    def run_lane(self, message: bytes) -> Iterator[StageProgress | WorkReport]:
+        """Do several pieces of work of one lane, which are encrypted. Yields the progress and the reports of all."""
+        works: list[Work] = self._cipher.decrypt(message)
+        yield from self._lane_worker.run(works)
 
     def _make_worker(self, store: RunStore) -> ShardWorker:
         return ShardWorker(store)

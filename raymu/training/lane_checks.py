@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
+from raymu.training.checkpoint_format import tensor_bytes
 from raymu.training.classifier import Classifier
 from raymu.training.determinism import deterministic
 from raymu.training.encoder import Encoder, PreparedSamples
@@ -132,10 +133,13 @@ def _noise(trainer: ShardTrainer, seed: int) -> tuple[BatchInputs, Tensor]:
 
 
 def _noise_like(part: Tensor, generator: torch.Generator) -> Tensor:
-    """Return noise of a tensor's type and shape: fractions, or the numbers 0 and 1."""
+    """Return noise of a tensor's type and shape: fractions, or the numbers 0 and 1, of which each sample has a 1."""
     if part.is_floating_point():
         return torch.rand(part.shape, generator=generator).to(part)
-    return torch.randint(2, part.shape, generator=generator).to(part)
+    noise = torch.randint(2, part.shape, generator=generator)
+    if noise.dim() > 1:  # a mask of zeros would leave nothing to compute with
+        noise[..., 0] = 1
+    return noise.to(part)
 
 
 def _features(classifier: Classifier, batch: BatchInputs) -> BatchInputs:
@@ -168,9 +172,13 @@ def _differing(lane: LaneState, noise: list[tuple[BatchInputs, Tensor]]) -> str 
             inputs = _mixed(is_other, other, own)
         part = _gradients(lane, mixed, (inputs, targets))
         for name in whole:
-            if not torch.equal(whole[name][~is_other], part[name][~is_other]):
+            if not _have_equal_bits(whole[name][~is_other], part[name][~is_other]):
                 return name
     return None
+
+
+def _have_equal_bits(first: Tensor, second: Tensor) -> bool:
+    return tensor_bytes(first) == tensor_bytes(second)
 
 
 def _weights_like(parameter: Tensor, generator: torch.Generator) -> Tensor:

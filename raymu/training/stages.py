@@ -82,8 +82,8 @@ class StageResult:
         return None if self.recorded is None else self.recorded.get()
 
 
-StageTrainer: TypeAlias = Callable[[StageTask], Iterator[StageResult]]
-"""Yields the stages in their order, each as soon as it is trained."""
+StageTrainer: TypeAlias = Callable[[StageTask], Iterator[StageResult | None]]
+"""Yields the stages in their order, each as soon as it is trained; None while a stage waits for other shards of a lane."""
 
 
 def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageResult]:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from raymu.core.commands import RepairReport
 from raymu.core.records import Remedy
+from raymu.service.shard.lanes import LaneQueue, LaneWorker, Take, follow_lane, next_of
 from raymu.service.shard.messages import (
     FleetLoad,
     Progress,
@@ -20,7 +21,8 @@ from raymu.service.shard.messages import (
 )
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
-from raymu.training.own_process import UndisturbedTraining
+from raymu.training.lane_stages import LaneStages
+from raymu.training.own_process import UndisturbedTraining, has_other_threads
 
 
 class ShardFleet(Protocol):
@@ -56,7 +58,8 @@ class ShardFleet(Protocol):
 class LocalFleet:
     """One worker in this process, which runs one shard after the other: good for a debugger.
 
-    If other threads are alive, as in a web service, stages are trained in a process of their own.
+    If other threads are alive, as in a web service, stages are trained in a process of their own. Shards of a lane whose work
+    waits at the same time are trained together.
     """
 
     workers = 1
@@ -64,10 +67,23 @@ class LocalFleet:
     """Always empty when other coroutines run, because a shard's work is never suspended."""
 
     def __init__(self, store: RunStore) -> None:
-        self._training = UndisturbedTraining()
+        self._store, self._training = store, UndisturbedTraining()
         self._worker = ShardWorker(store, self._training)
+        width = store.config.cluster.shards_per_lane
+        self._lanes = LaneQueue(width, alone=self._run_alone, together=self._run_lane) if width > 1 else None
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
+        return await (self._run_alone if self._lanes is None else self._lanes.run)(work, progress)
+
+    async def _run_lane(self, _shard: int, take: Take) -> None:
+        entries = take()
+        if len(entries) == 1 or has_other_threads():
+            return
+        worker = LaneWorker(self._store, LaneStages(has_other_threads))
+        with closing(worker.run([entry.work for entry in entries])) as messages:
+            await follow_lane(entries, next_of(messages))
+
+    async def _run_alone(self, work: Work, progress: Progress) -> WorkReport:
         with closing(self._worker.run(work)) as reports:
             for report in reports:
                 if not isinstance(report, StageProgress):

@@ -133,6 +133,11 @@ class TrainReport:
         return train_id(self.lineage.shard)
 
 
+@dataclass(frozen=True, slots=True)
+class LaneWait:
+    """Notice: a shard's next stage waits for the other shards of its lane."""
+
+
 WorkReport: TypeAlias = TrainReport | RepairReport
 Progress: TypeAlias = Callable[[StageProgress], None]
 

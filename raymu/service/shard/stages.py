@@ -11,7 +11,7 @@ from raymu.core.partition import descent_digest
 from raymu.core.records import CheckpointRef, Cost, FileRef, Remedy
 from raymu.errors import FileCorrupt, FileUnreadable
 from raymu.service.shard.files import StateCache
-from raymu.service.shard.messages import StageProgress, TrainReport, WorkReport
+from raymu.service.shard.messages import LaneWait, StageProgress, TrainReport, WorkReport
 from raymu.service.shard.write_behind import WriteBehind
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
@@ -135,7 +135,7 @@ class StageWriter:
 
     def train(
         self, samples: ShardSamples, command: ShardCommand, spec: TrainingSpec, *, determinism: str
-    ) -> Generator[StageProgress, None, StageResults]:
+    ) -> Generator[StageProgress | LaneWait, None, StageResults]:
         """Train the stages of a command, after those that were trained before it was interrupted.
 
         Args:
@@ -166,6 +166,9 @@ class StageWriter:
         writer = _Writer(self._store, self._files, command, samples, determinism=determinism, done=done)
         with self._behind as behind:
             for result in self._train_stages(task):
+                if result is None:
+                    yield LaneWait()
+                    continue
                 started = time.perf_counter()
                 self._store.files.fence()  # a superseded worker reports no stages
                 behind.wait()

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -21,7 +22,7 @@ from raymu.service.run_code import inexact_reasons
 from raymu.service.run_spec import spec_of
 from raymu.service.shard.change_meter import ChangeMeter, read_unseen
 from raymu.service.shard.files import StateCache, read_shard_samples, write_without
-from raymu.service.shard.messages import RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
+from raymu.service.shard.messages import LaneWait, RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
 from raymu.service.shard.shard_patcher import Patch, ShardPatcher
 from raymu.service.shard.stages import StageWriter
 from raymu.store.reports import AnyReport
@@ -42,8 +43,8 @@ _log = logging.getLogger(__name__)
 
 
 def log_work(
-    run_id: str, work: Work, messages: Iterator[StageProgress | WorkReport]
-) -> Iterator[StageProgress | WorkReport]:
+    run_id: str, work: Work, messages: Iterator[StageProgress | LaneWait | WorkReport]
+) -> Iterator[StageProgress | LaneWait | WorkReport]:
     """Log a worker's progress and report, and pass them on."""
     fields: dict[str, LogValue] = {"run": run_id, "shard": work.shard, "remedy": TRAINING}
     if isinstance(work, RepairTask):
@@ -60,7 +61,7 @@ def log_work(
                 }
                 stage |= message.report.measured
                 log_event("stage_trained", run=run_id, shard=message.shard, remedy=message.remedy or TRAINING, **stage)
-            else:
+            elif not isinstance(message, LaneWait):
                 log_event("work_done", **(fields | {"passes": message.passes, "seconds": message.seconds}))
             yield message
     except Exception as error:
@@ -108,6 +109,13 @@ class ShardWorker:
             DeviceUnavailable: This machine lacks the configured device.
             CoordinatorSuperseded: A later coordinator has taken the run over.
         """
+        with closing(self.run_in_lane(work)) as messages:
+            for message in messages:
+                if not isinstance(message, LaneWait):
+                    yield message
+
+    def run_in_lane(self, work: Work) -> Generator[StageProgress | LaneWait | WorkReport]:
+        """Do a piece of work as `run` does, and tell also when it waits for other shards of its lane."""
         self._stages.settle()
         self._store.fencing.fence_writes(work.term)
         self._files.switch_to(work.shard)
@@ -119,7 +127,11 @@ class ShardWorker:
         ).json()
         yield from log_work(self._store.manifest.run_id, work, self._execute(work))
 
-    def _execute(self, work: Work) -> Iterator[StageProgress | WorkReport]:
+    def evict(self) -> None:
+        """Drop all files of shards from memory."""
+        self._files.evict_except(())
+
+    def _execute(self, work: Work) -> Iterator[StageProgress | LaneWait | WorkReport]:
         match work:
             case TrainTask():
                 self._spec = self._trained_for
@@ -129,8 +141,8 @@ class ShardWorker:
                 yield from self._once(RepairReport, work.command_id, self._repair(work))
 
     def _once(
-        self, kind: type[AnyReport], command_id: str, work: Generator[StageProgress, None, AnyReport]
-    ) -> Iterator[StageProgress | AnyReport]:
+        self, kind: type[AnyReport], command_id: str, work: Generator[StageProgress | LaneWait, None, AnyReport]
+    ) -> Iterator[StageProgress | LaneWait | AnyReport]:
         """Do the work, unless an earlier attempt left its report."""
         report = self._store.reports.find(kind, command_id)
         if report is None:
@@ -139,7 +151,7 @@ class ShardWorker:
         self._files.evict_except(report.lineage.files)
         yield report
 
-    def _train(self, command: TrainShard) -> Generator[StageProgress, None, TrainReport]:
+    def _train(self, command: TrainShard) -> Generator[StageProgress | LaneWait, None, TrainReport]:
         samples = read_shard_samples(self._store, command.table)
         trained = yield from self._stages.train(samples, command, self._spec, determinism=self._determinism)
         speed = training_speed(trained.costs)
@@ -162,7 +174,7 @@ class ShardWorker:
             lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=trained.determinism
         )
 
-    def _repair(self, task: RepairTask) -> Generator[StageProgress, None, RepairReport]:
+    def _repair(self, task: RepairTask) -> Generator[StageProgress | LaneWait, None, RepairReport]:
         command = task.command
         samples = read_shard_samples(self._store, command.lineage.table)
         is_forgotten = samples.isin(self._hashes(task.forget))
@@ -220,7 +232,7 @@ class ShardWorker:
 
     def _retrain(
         self, task: RepairTask, retain: ShardSamples, reason: str
-    ) -> Generator[StageProgress, None, RepairReport]:
+    ) -> Generator[StageProgress | LaneWait, None, RepairReport]:
         """Restore the checkpoint before the earliest touched slice, and train that slice's stage and all later ones."""
         command, before = task.command, task.command.lineage
         trained = yield from self._stages.train(retain, command, self._spec, determinism=self._determinism)
