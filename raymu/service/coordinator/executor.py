@@ -1,10 +1,11 @@
 """Carries out a board's commands: records events, has shards repaired, publishes generations and purges files."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import (
@@ -46,6 +47,19 @@ class Observer(Protocol):
         """Observe that the coordinator leaves the run."""
 
 
+RawIds: TypeAlias = Mapping[int, Mapping[str, frozenset[SampleId]]]
+"""shard -> request -> the samples that it names, until it is purged."""
+
+
+@dataclass(eq=False, slots=True)
+class ArrivedReports:
+    """Reports of repairs that are committed together: all that arrive while one is waiting for its turn."""
+
+    reports: list[RepairReport] = field(default_factory=list)
+    error: BaseException | None = None
+    """Why they could not be recorded."""
+
+
 class Executor:
     """Records events and executes commands: an event is committed to the journal, then applied to the board.
 
@@ -78,6 +92,7 @@ class Executor:
         self.trained: dict[int, TrainReport] = {}
         """Reports of the shards that were trained here."""
         self._accuracy = AccuracyTracker(session, measured=(event.number for event in history.evaluations))
+        self._arrived = ArrivedReports()
         self._listeners: list[Progress] = []
         self._tasks: dict[asyncio.Task[None], ShardCommand] = {}  # each follows the work of one shard
         self._stopped: set[asyncio.Task[None]] = set()  # trainings of shards that were cancelled before they began
@@ -91,37 +106,41 @@ class Executor:
         async with self._session.turn():
             await self.record_in_turn(event)
 
-    async def record_in_turn(self, event: Event) -> None:
-        """Do as `record`, within a turn."""
+    async def record_in_turn(self, *events: Event) -> None:
+        """Do as `record`, within a turn. Several events are committed together."""
         await self.require_open()
-        await self._session.offload(partial(self._session.journal.append, event))
-        await self.apply(event)
+        await self._session.offload(partial(self._session.journal.append, *events))
+        await self.apply(*events)
 
     async def require_open(self) -> None:
         """Raise CoordinatorLost, or CoordinatorSuperseded, after `close`."""
         if self._is_closed:
             await self._session.raise_left()
 
-    async def apply(self, event: Event) -> None:
-        """Apply a committed event to the receipts and the board, tell the observers, and execute the resulting commands.
+    async def apply(self, *events: Event) -> None:
+        """Apply committed events to the receipts and the board, tell the observers, and execute the resulting commands.
 
-        Within a turn.
+        Within a turn. Events that were committed together share a generation.
         """
-        self.receipts.handle(event)
-        commands = self.board.handle(event)
-        for observer in self._observers:
-            observer.on_event(event)
+        for event in events:
+            self.receipts.handle(event)
+        commands = self.board.handle_together(events)
+        for event in events:
+            for observer in self._observers:
+                observer.on_event(event)
         await self.execute(commands)
 
     async def execute(self, commands: Iterable[Command]) -> None:
         """Execute commands of the board, within a turn. The work of shards is started, but not awaited."""
+        commands = [*commands]
         with self.garbage.due_on_error():
+            raw_ids = await self._raw_ids_for(commands)
             for command in commands:
                 match command:
                     case PublishGeneration():
                         await self.apply(await self.publisher.publish(command))
                     case TrainShard() | RepairShard():
-                        task = asyncio.create_task(self._follow(command))
+                        task = asyncio.create_task(self._follow(command, raw_ids))
                         self._tasks[task] = command
                         task.add_done_callback(self._end)
                     case Purge():
@@ -270,13 +289,21 @@ class Executor:
         followed = (other for task, other in self._tasks.items() if not task.done())
         return all(command.command_id != other.command_id for other in followed)
 
-    async def _follow(self, command: ShardCommand) -> None:
+    async def _raw_ids_for(self, commands: Sequence[Command]) -> RawIds:
+        """Read the sample ids that workers need and only the journal has, at once for all repairs that begin together."""
+        repairs = [command for command in commands if isinstance(command, RepairShard)]
+        shards = {shard for command in repairs for shard in (command.shard, *_unseen_shard(command))}
+        if not shards:
+            return {}
+        return await self._session.offload(partial(self._session.journal.raw_ids_of_shards, sorted(shards)))
+
+    async def _follow(self, command: ShardCommand, raw_ids: RawIds) -> None:
         """Run the work of one shard on the fleet, and record its result. A failed repair is an event too."""
         session = self._session
         report: WorkReport | None
         try:
             async with self.garbage.working_on(command.shard):
-                report = await self._fleet.run(await self._task_for(command), self._report)
+                report = await self._fleet.run(self._task_for(command, raw_ids), self._report)
         except Exception as error:  # requests stay accepted, and callers that wait for the work get the error
             report = await session.offload(partial(find_report, session.store, command.command_id))
             if report is None:  # otherwise only the worker's reply was lost
@@ -292,9 +319,31 @@ class Executor:
             case TrainReport():
                 await self._record_trained(report)
             case RepairReport():
-                await self.record(ShardRepaired(at=session.clock(), report=report))
-                self.reports.append(report)
-                await session.offload(partial(session.store.reports.delete, [report.command_id]))
+                await self._record_repaired(report)
+
+    async def _record_repaired(self, report: RepairReport) -> None:
+        """Record a repair, together with all others whose reports arrive before it is this one's turn.
+
+        Until then the reports' files show that the shards are repaired.
+        """
+        session, together = self._session, self._arrived
+        together.reports.append(report)
+        async with session.turn():
+            if together is not self._arrived:  # the first of them has recorded all
+                if together.error is not None:
+                    raise together.error
+                return
+            self._arrived = ArrivedReports()
+            try:
+                await self.record_in_turn(
+                    *(ShardRepaired(at=session.clock(), report=arrived) for arrived in together.reports)
+                )
+            except BaseException as error:
+                together.error = error
+                raise
+        self.reports += together.reports
+        command_ids = [arrived.command_id for arrived in together.reports]
+        await session.offload(partial(session.store.reports.delete, command_ids))
 
     async def _record_trained(self, report: TrainReport) -> None:
         """Keep the report of a shard, and record that the run is trained once every shard is.
@@ -323,19 +372,15 @@ class Executor:
                 task.cancel()
                 self._stopped.add(task)
 
-    async def _task_for(self, command: ShardCommand) -> Work:
+    def _task_for(self, command: ShardCommand, raw_ids: RawIds) -> Work:
         """Make a worker's task: the command, the term, and the sample ids that only the journal has."""
         if isinstance(command, TrainShard):
             return TrainTask(command=command, term=self._session.term)
-        read = self._session.journal.raw_ids_of_shard
-        revoked = await self._session.offload(partial(read, command.shard))
-        unseen: dict[str, frozenset[SampleId]] = {}
-        if command.references:
-            unseen = await self._session.offload(partial(read, command.references[0].shard))
+        revoked = raw_ids[command.shard]
         return RepairTask(
             command=command,
             forget=_union(revoked[request_id] for request_id in command.request_ids if request_id in revoked),
-            unseen_forgotten=_union(unseen.values()),
+            unseen_forgotten=_union(ids for shard in _unseen_shard(command) for ids in raw_ids[shard].values()),
             term=self._session.term,
         )
 
@@ -365,6 +410,11 @@ def _failure_of(command: ShardCommand, error: BaseException) -> BaseException:
     failure = ShardRepairFailed(command.shard, f"{type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
+
+
+def _unseen_shard(command: RepairShard) -> tuple[int, ...]:
+    """Return the shard whose samples a repair takes as unseen ones; none without references."""
+    return tuple(reference.shard for reference in command.references[:1])
 
 
 def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:

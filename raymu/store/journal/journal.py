@@ -1,6 +1,6 @@
 """The durable record of requests and decisions. A request is acknowledged once it is committed."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -295,13 +295,18 @@ class Journal:
 
     def raw_ids_of_shard(self, shard: int) -> dict[str, frozenset[SampleId]]:
         """Return the ids of one shard that unpurged requests name: request -> ids. Raises FileCorrupt."""
-        query = sql.select(FORGET).where(FORGET.c.run == self._run, FORGET.c.shard == shard)
-        cipher = IdCipher(self._key)
+        return self.raw_ids_of_shards([shard])[shard]
+
+    def raw_ids_of_shards(self, shards: Collection[int]) -> dict[int, dict[str, frozenset[SampleId]]]:
+        """Return the ids of several shards that unpurged requests name: shard -> request -> ids. Raises FileCorrupt."""
+        cipher, stored = IdCipher(self._key), sql.select(FORGET).where(FORGET.c.run == self._run)
+        ids_of: dict[int, dict[str, frozenset[SampleId]]] = {shard: {} for shard in shards}
         with self._database.reading() as connection:
-            return {
-                row.request_id: frozenset(cipher.decrypt(row.sample_ids, request_id=row.request_id, shard=shard))
-                for row in connection.execute(query)
-            }
+            queries = (stored.where(FORGET.c.shard.in_(batch)) for batch in batches(ids_of))
+            for row in (row for query in queries for row in connection.execute(query)):
+                ids = cipher.decrypt(row.sample_ids, request_id=row.request_id, shard=row.shard)
+                ids_of[row.shard][row.request_id] = frozenset(ids)
+        return ids_of
 
     def raw_ids_of_requests(
         self, request_ids: Iterable[str] | None = None
