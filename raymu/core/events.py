@@ -39,8 +39,8 @@ class RunExtended:
     """What was converted when the user's table was read, as lines for people."""
     indexes: tuple[FileRef | None, ...] = ()
     """The index of each of these tables; empty in an event of an earlier version."""
-    routes: FileRef | None = None
-    """Routes to the added samples; None where every home follows from the id."""
+    routes: tuple[FileRef, ...] | None = None
+    """Routes to the added samples, none where every home follows from the id; None in an event of an earlier version."""
     kind: Literal["extended"] = "extended"
 
     @property

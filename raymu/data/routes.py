@@ -1,4 +1,4 @@
-"""Routes: the shards of what a sample's home does not follow from, in one sorted file of keyed hashes.
+"""Routes: the shards of what a sample's home does not follow from, in sorted files of keyed hashes.
 
 The home of a sample follows from its id, or from its owner under the policy `owner`. There the id alone does not say where a
 sample is, and elsewhere an owner's samples are in many shards. Routes say it. They are made together with the tables, and no
@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raymu.core.partition import Hashes, Indices, hashes_with_key
+from raymu.core.partition import Hashes, Indices, bucket, hashes_with_key
 from raymu.core.records import SampleId
 
 MAX_ROUTES = 1 << 22
-"""Routes of about one file: as many as are sorted in memory."""
+"""Routes that are sorted in memory, and divided into parts together."""
+ROUTES_OF_A_PART = 1 << 18
+"""About how many routes are in a file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -41,6 +43,13 @@ class Routes:
             for column in columns
         )
         return cls(hashes=hashes, shards=shards)
+
+    def parts(self) -> list["Routes"]:
+        """Divide the routes by their hashes, as `bucket` does, into parts that are small enough to be read for one lookup."""
+        count = max(1, -(-len(self.hashes) // ROUTES_OF_A_PART))
+        starts = np.searchsorted(bucket(self.hashes, count), np.arange(1, count))
+        hashes, shards = np.split(self.hashes, starts), np.split(self.shards, starts)
+        return [Routes(hashes=part, shards=of_part) for part, of_part in zip(hashes, shards, strict=True)]
 
     @classmethod
     def merged(cls, parts: Sequence["Routes"]) -> "Routes":
@@ -84,19 +93,23 @@ class RoutesWriter:
         """Add the routes to a shard: of the owners in its table, or of the ids whose samples have an owner.
 
         Yields:
-            Routes for a file, whenever there are enough.
+            Routes to write, whenever there are enough.
         """
-        owned = table.filter(table["owner"].is_valid())
-        column = owned["owner"].unique() if self._of_owners else owned["id"]
-        is_number = not self._of_owners and pa.types.is_integer(column.type)
-        values = column.to_numpy() if is_number else column.to_pylist()
-        hashes = np.unique(route_hashes(values, self._key, of_owners=self._of_owners))
+        hashes = self.hashes_of(table)
         for start in range(0, len(hashes), MAX_ROUTES):
             part = hashes[start : start + MAX_ROUTES]
             self._parts.append(Routes(hashes=part, shards=np.full(len(part), shard, dtype=np.int32)))
             self._count += len(part)
             if self._count >= MAX_ROUTES:
                 yield self.routes()
+
+    def hashes_of(self, table: pa.Table) -> Hashes:
+        """Return the hashes of the routes to a shard with this table, (routes,) uint64, ascending."""
+        owned = table.filter(table["owner"].is_valid())
+        column = owned["owner"].unique() if self._of_owners else owned["id"]
+        is_number = not self._of_owners and pa.types.is_integer(column.type)
+        values = column.to_numpy() if is_number else column.to_pylist()
+        return np.unique(route_hashes(values, self._key, of_owners=self._of_owners))
 
     def routes(self) -> Routes:
         """Return the routes that no file has yet."""

@@ -75,8 +75,8 @@ class NewSamples:
                 written[shard] = store.write_samples(shard, table)
             if routing:
                 routes += routing.add(shard, added)
-        ref = store.write_routes(Routes.merged([*routes, routing.routes()])) if routing else None
-        return WrittenSamples(samples=tuple(written), routes=ref)
+        refs = store.write_routes(Routes.merged([*routes, routing.routes()])) if routing else []
+        return WrittenSamples(samples=tuple(written), routes=tuple(refs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +85,8 @@ class WrittenSamples:
 
     samples: tuple[SampleFiles, ...]
     """For each shard, its samples and the added ones."""
-    routes: FileRef | None
-    """Routes to the added samples; None where every home follows from the id."""
+    routes: tuple[FileRef, ...]
+    """Routes to the added samples; none where every home follows from the id."""
 
 
 def check_extension(store: RunStore, extension: Extension) -> None:

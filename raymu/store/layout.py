@@ -29,7 +29,7 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "generation": r"generations/\d{8,}\.json",
         "samples": rf"samples/\d{{4,}}(-pyarrow(?P<writer>[\w.]+))?{_DIGEST}parquet",
         "sample index": rf"samples/\d{{4,}}-index{_DIGEST}arrow",
-        "routes": rf"routes{_DIGEST}arrow",
+        "routes": rf"routes-(?P<part>\d{{4,}})-(?P<parts>\d{{4,}}){_DIGEST}arrow",
         "held-out samples": rf"held-out{_DIGEST}parquet",
         "checkpoint": rf"shards/\d{{4,}}/stage-\d+{_DIGEST}safetensors",
         "updates": rf"shards/\d{{4,}}/updates-\d+{_DIGEST}safetensors",
@@ -66,6 +66,17 @@ def index_stem(shard: int) -> str:
 def table_stem(shard: int) -> str:
     """Return the beginning of the path of a new table. Equal samples are equal bytes in one version of pyarrow only."""
     return f"{samples_stem(shard)}-pyarrow{pyarrow_version()}"
+
+
+def routes_stem(part: int, parts: int) -> str:
+    """Return the beginning of the path of one part of some routes."""
+    return f"routes-{part:04d}-{parts:04d}"
+
+
+def routes_part(path: str) -> tuple[int, int]:
+    """Return which part of some routes a file has, and into how many they are divided."""
+    match = KINDS["routes"].fullmatch(path)
+    return (int(match["part"]), int(match["parts"])) if match else (0, 1)
 
 
 def pyarrow_version() -> str:

@@ -1,9 +1,10 @@
 """The manifest `run.json`: what a run is, fixed when it is created."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -61,6 +62,8 @@ class RunManifest:
     """The index of each of these tables; empty in a run of an earlier version."""
     routes: tuple[FileRef, ...] | None = None
     """Routes to samples and owners whose shards nothing else says; None if the run has none, and all indexes are read."""
+    routed_extensions: int = 0
+    """Number of extensions to whose samples `routes` leads too, since they were made again."""
     held_out: FileRef | None = None
     """The run's own copy of the samples that every shard is validated on; None without `validation`."""
     public_key: str | None = None
@@ -72,6 +75,17 @@ class RunManifest:
     """The factories' code when the run was created. None without factories, and in a run of version 0.1."""
     format: int = FORMAT
     kind: Literal["raymu run"] = field(default="raymu run")
+
+    def routes_with(self, added: Sequence[tuple[FileRef, ...] | None]) -> tuple[FileRef, ...] | None:
+        """Return the routes of all samples that the run has now; None unless all of them have routes.
+
+        Args:
+            added: The routes of each extension, from the journal.
+        """
+        later = added[self.routed_extensions :]
+        if self.routes is None or None in later:
+            return None
+        return (*self.routes, *chain.from_iterable(refs or () for refs in later))
 
     @property
     def class_table(self) -> ClassTable:

@@ -37,6 +37,7 @@ from raymu.store.layout import (
     index_stem,
     is_partial,
     kind_of,
+    routes_stem,
     samples_stem,
     shard_folder,
     table_stem,
@@ -102,8 +103,9 @@ class RunStore:
             routing = routes_writer(config, self.keys.hash_key)
             for shard, table in enumerate(tables):
                 copies.append(self.write_samples(shard, table, seed=config.partition.seed))
-                routes += [self.write_routes(part) for part in routing.add(shard, table)] if routing else []
-            routes += [self.write_routes(routing.routes())] if routing else []
+                for part in routing.add(shard, table) if routing else ():
+                    routes += self.write_routes(part)
+            routes += self.write_routes(routing.routes()) if routing else ()
             own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
             weights = None if base is None else self.files.write_content("base", ".safetensors", base)
             self._finish_creation(
@@ -326,9 +328,30 @@ class RunStore:
         """Write the index of a shard's table, named by its content. Raises StorageFailed."""
         return self.files.write_content(index_stem(shard), ".arrow", index.payload().to_pybytes())
 
-    def write_routes(self, routes: Routes) -> FileRef:
-        """Write routes, named by their content. Raises StorageFailed."""
-        return self.files.write_content("routes", ".arrow", routes.payload().to_pybytes())
+    def write_routes(self, routes: Routes) -> list[FileRef]:
+        """Write the parts of routes, each named by its number and its content. Raises StorageFailed."""
+        parts = routes.parts()
+        stems = (routes_stem(number, len(parts)) for number in range(len(parts)))
+        payloads = (part.payload().to_pybytes() for part in parts)
+        return [self.files.write_content(stem, ".arrow", each) for stem, each in zip(stems, payloads, strict=True)]
+
+    def make_routes(self, samples: Sequence[SampleFiles], *, extensions: int) -> None:
+        """Make the run's routes again from its tables, and name them in the manifest.
+
+        Args:
+            samples: The current samples of each shard.
+            extensions: The number of extensions of the run.
+
+        Raises FileMissing, FileCorrupt, StorageFailed.
+        """
+        routing, routes = routes_writer(self.config, self.keys.hash_key), list[FileRef]()
+        if routing is None:
+            return
+        for shard, files in enumerate(samples):
+            for part in routing.add(shard, self.read_table(files.table, ["id", "owner"])):
+                routes += self.write_routes(part)
+        routes += self.write_routes(routing.routes())
+        self._rewrite_manifest(replace(self.manifest, routes=tuple(routes), routed_extensions=extensions))
 
     def read_index(self, files: SampleFiles) -> ShardIndex:
         """Return the index of a shard's samples: mapped into memory, or made of the table if it has none.

@@ -70,7 +70,7 @@ class RevocationBoard:
         """
         self._shape, self._workers, self._tables = shape, workers, tuple(tables)
         self._indexes = tuple(indexes) or (None,) * len(self._tables)
-        self._routes: list[FileRef | None] = []
+        self._routes: list[tuple[FileRef, ...] | None] = []
         self._shards: list[ShardWork] = []
         self._index = ShardIndex(self._shards)
         self._served: list[Constituent] = []  # what each shard serves, but for those that changed since
@@ -301,8 +301,8 @@ class RevocationBoard:
         return tuple(work.lineage.index for work in self._shards) or self._indexes
 
     @property
-    def added_routes(self) -> tuple[FileRef | None, ...]:
-        """The routes to the samples of each extension; None where an earlier version, or no need, made none."""
+    def added_routes(self) -> tuple[tuple[FileRef, ...] | None, ...]:
+        """The routes to the samples of each extension; None for one by an earlier version."""
         return tuple(self._routes)
 
     def samples_of(self, shard: int) -> SampleFiles:

@@ -62,7 +62,7 @@ class BoardState:
     publication: PublicationState
     extensions: tuple[int, ...]
     """The number of slices of each extension."""
-    routes: tuple[FileRef | None, ...]
+    routes: tuple[tuple[FileRef, ...] | None, ...]
     """The routes to the samples of each extension."""
     speeds: RepairSpeeds
 

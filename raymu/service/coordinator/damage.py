@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from raymu.config.data import NormalizeSetting
+from raymu.core.board.board import RevocationBoard
 from raymu.core.records import FileRef, SampleFiles, ShardLineage
 from raymu.data.columns import features_of_first_version, kept_features
 from raymu.data.frames import TableData, source_of
@@ -95,6 +96,19 @@ def restore_samples(
             return
     writer = pyarrow_version_of(lineage.table.path)
     raise SamplesLost(lineage.shard, None if writer == pyarrow_version() else writer)
+
+
+def restore_routes(store: RunStore, board: RevocationBoard) -> bool:
+    """Make the run's routes again from its tables if a file of them is missing or changed. Returns whether it did.
+
+    Raises FileMissing, FileCorrupt, StorageFailed.
+    """
+    refs = store.manifest.routes_with(board.added_routes)
+    if not refs or not any(store.files.damage(refs)):
+        return False
+    samples = [board.samples_of(shard) for shard in range(len(board.tables))]
+    store.make_routes(samples, extensions=len(board.added_routes))
+    return True
 
 
 def _restore_index(store: RunStore, lineage: ShardLineage) -> None:

@@ -23,7 +23,7 @@ from raymu.core.records import SampleId
 from raymu.data.frames import TableData
 from raymu.errors import ShardRepairFailed, WorkerLost
 from raymu.service.coordinator.accuracy import AccuracyTracker
-from raymu.service.coordinator.damage import Damage, find_damage, restore_samples
+from raymu.service.coordinator.damage import Damage, find_damage, restore_routes, restore_samples
 from raymu.service.coordinator.garbage import GarbageCollector
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
@@ -215,6 +215,8 @@ class Executor:
                             extensions=board.extensions,
                         )
                     )
+        if await session.offload(partial(restore_routes, session.store, board)):
+            self.garbage.is_due = True
         first_stages = {
             shard_damage.lineage.shard: shard_damage.first_stage
             for shard_damage in damage

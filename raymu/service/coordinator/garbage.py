@@ -84,7 +84,9 @@ class GarbageCollector:
         store, running = self._session.store, self._board.awaited
         needed = {file for lineage in (*self._board.lineages, *self._publisher.served) for file in lineage.files}
         needed |= set(self._board.tables) | store.shared_files
-        needed |= set(filter(None, (*self._board.indexes, *self._board.added_routes)))
+        needed |= set(filter(None, self._board.indexes)) | set(
+            store.manifest.routes_with(self._board.added_routes) or ()
+        )
         needed |= {file for command in running for reference in command.references for file in reference.files}
         reports = [find_report(store, command.command_id) for command in running]
         needed |= {file for report in reports if report for file in report.lineage.files}

@@ -6,15 +6,16 @@ from functools import partial
 
 import numpy as np
 
-from raymu.core.partition import Hashes, Indices, homes, identity_hashes
+from raymu.core.partition import Indices, homes, identity_hashes
 from raymu.core.records import FileRef, SampleFiles, SampleId
-from raymu.data.routes import Routes, route_hashes
+from raymu.data.routes import route_hashes
 from raymu.data.shard_index import ShardIndex, owner_hashes, padded_ids
-from raymu.service.requests.last_used import LastUsed
+from raymu.service.run_routes import RunRoutes
+from raymu.store.last_used import LastUsed
 from raymu.store.run import RunStore
 
 MAX_OPEN_BYTES = 2**25
-"""Bytes of indexes, and of routes, that stay open between requests."""
+"""Bytes of indexes that stay open between requests."""
 
 Home = tuple[int, int]
 """Shard and slice."""
@@ -28,7 +29,7 @@ class SampleIndex:
         store: RunStore,
         samples_of: Callable[[int], SampleFiles],
         *,
-        added_routes: Callable[[], Sequence[FileRef | None]] = tuple,
+        added_routes: Callable[[], Sequence[tuple[FileRef, ...] | None]] = tuple,
     ) -> None:
         """Look up samples in the current files of a run.
 
@@ -37,10 +38,10 @@ class SampleIndex:
             samples_of: Returns the current samples of a shard, which change with every repair.
             added_routes: Returns the routes of each extension of the run.
         """
-        self._store, self._samples_of, self._added_routes = store, samples_of, added_routes
+        self._store, self._samples_of = store, samples_of
         self._partition = store.config.partition
         self._indexes: LastUsed[ShardIndex] = LastUsed(MAX_OPEN_BYTES)
-        self._routes: LastUsed[Routes] = LastUsed(MAX_OPEN_BYTES)
+        self._routes = RunRoutes(store, added_routes)
         self._may_have_padded = True
 
     def homes(self, sample_ids: Sequence[SampleId]) -> list[Home | None]:
@@ -90,7 +91,7 @@ class SampleIndex:
         if self._partition.policy != "owner":
             return _by_shard(homes(sample_ids, self._partition, risks=np.zeros(len(sample_ids)))[0])
         keys = route_hashes(sample_ids, self._store.keys.hash_key, of_owners=False)
-        routed = self._routed(keys)
+        routed = self._routes.routed(keys)
         if routed is None:
             return self._everywhere(len(sample_ids))
         of_none = homes(sample_ids, self._partition, owners=[None] * len(sample_ids))[0]  # as a sample without an owner
@@ -102,22 +103,11 @@ class SampleIndex:
         if self._partition.policy == "owner":
             texts = [str(owner) for owner in owners]
             return _by_shard(homes(texts, self._partition, owners=texts)[0])
-        routed = self._routed(route_hashes(owners, self._store.keys.hash_key, of_owners=True))
+        routed = self._routes.routed(route_hashes(owners, self._store.keys.hash_key, of_owners=True))
         return self._everywhere(len(owners)) if routed is None else _by_shard(routed[1], routed[0])
 
     def _everywhere(self, count: int) -> dict[int, Indices]:
         return dict.fromkeys(range(self._partition.shards), np.arange(count)) if count else {}
-
-    def _routed(self, keys: Hashes) -> tuple[Indices, Indices] | None:
-        """Return the place and the shard of every route of these keys; None unless all samples of the run have routes."""
-        of_training, added = self._store.manifest.routes, self._added_routes()
-        refs = [ref for ref in (*(of_training or ()), *added) if ref is not None]
-        if of_training is None or len(refs) < len(of_training) + len(added):
-            return None
-        routes = [self._routes.get(ref, partial(self._store.read_routes, ref)).find(keys) for ref in refs]
-        nothing = np.empty(0, dtype=np.int64)
-        places, shards = zip((nothing, nothing), *routes, strict=True)
-        return np.concatenate(places), np.concatenate(shards)
 
     def _index(self, shard: int) -> ShardIndex:
         files = self._samples_of(shard)

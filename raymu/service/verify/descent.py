@@ -11,6 +11,7 @@ from raymu.core.records import CheckpointRef, Constituent, Generation, ShardLine
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.data.shard_index import COLUMNS, ShardIndex
 from raymu.service.pseudonyms import identity_text, pseudonym
+from raymu.service.run_routes import RunRoutes
 from raymu.service.verify.evidence import Expected
 from raymu.store.run import RunStore
 from raymu.text import plural
@@ -24,8 +25,10 @@ def descent_findings(store: RunStore, generation: Generation, expected: Expected
 
     Raises FileMissing, FileCorrupt.
     """
+    board = expected.board
+    routes = RunRoutes(store, lambda: board.added_routes)
     for lineage, constituent in zip(generation.lineages, generation.constituents, strict=True):
-        shard = _ShardSamples(store, lineage, expected)
+        shard = _ShardSamples(store, lineage, expected, routes)
         for kind, statement in (*shard.check_lineage(), *shard.check_served(constituent)):
             judge = fails if kind is FindingKind.LINEAGE else leaves_open
             yield judge(kind, f"shard {lineage.shard} {statement}")
@@ -34,10 +37,11 @@ def descent_findings(store: RunStore, generation: Generation, expected: Expected
 class _ShardSamples:
     """The samples in a shard's table, to be compared with the recorded descent of its states."""
 
-    def __init__(self, store: RunStore, lineage: ShardLineage, expected: Expected) -> None:
+    def __init__(self, store: RunStore, lineage: ShardLineage, expected: Expected, routes: RunRoutes) -> None:
         columns = [name for name in COLUMNS if name != "owner" or store.config.data.owner]
         table = store.read_table(lineage.table, columns)
         index = ShardIndex.of(table, seed=store.config.partition.seed)
+        self._is_routed = routes.leads_to(lineage.shard, table)
         self._is_indexed = lineage.index is None or store.read_index(lineage.sample_files).equals(index)
         sample_ids, revoked = table["id"].to_pylist(), expected.revoked
         waiting = expected.waiting(lineage.shard)
@@ -55,6 +59,8 @@ class _ShardSamples:
             yield FindingKind.LINEAGE, f"still contains {samples} of requests that are recorded as repaired"
         if not self._is_indexed:
             yield FindingKind.LINEAGE, "has an index of other samples than its table contains"
+        if not self._is_routed:
+            yield FindingKind.LINEAGE, "has samples that no routes lead to"
         counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
         if tuple(counts) != self._lineage.slice_samples:
             yield FindingKind.LINEAGE, "contains other samples than its lineage records"

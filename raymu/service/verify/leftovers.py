@@ -85,7 +85,8 @@ def needed_files(evidence: Evidence) -> set[FileRef]:
             lineages.extend([report.lineage] if report else [])
     needed = {file for lineage in lineages for file in lineage.files}
     needed |= {file for command in board.awaited for reference in command.references for file in reference.files}
-    return needed | set(board.tables) | set(filter(None, (*board.indexes, *board.added_routes))) | store.shared_files
+    needed |= set(board.tables) | set(filter(None, board.indexes))
+    return needed | store.shared_files | set(store.manifest.routes_with(board.added_routes) or ())
 
 
 def _unawaited_reports(evidence: Evidence) -> set[str]:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymu.core.records import SampleId, ShardLineage, ShardState
+from raymu.core.verdict import Verdict
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid, SamplesLost
 from raymu.service.coordinator.calls import RebuildResult
 from raymu.service.coordinator.coordinator import Coordinator
@@ -272,3 +273,25 @@ def test_an_untrained_run_is_not_rebuilt(tmp_path: Path) -> None:
     store = RunStore(str(tmp_path / "run"))
     with pytest.raises(RunInvalid, match="not trained yet"):
         asyncio.run(Coordinator(store, LocalFleet(store)).rebuild(no_progress))
+
+
+@pytest.mark.parametrize("policy", ["uniform", "owner"])
+def test_lost_routes_are_made_again_and_missed_by_no_request(tmp_path: Path, policy: str) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=80)
+    config = make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"policy": policy})
+    asyncio.run(train_run(config, tmp_path / "run").close())
+    store = RunStore(str(tmp_path / "run"))
+    [lost] = store.manifest.routes or ()
+    store.files.delete(lost.path)
+    owner, sample_id = table["owner"][0].as_py(), table["id"][0].as_py()
+    with opened(tmp_path / "run") as run:
+        run.revoke([sample_id], strategy="sisa")
+    assert verify(RunStore(str(tmp_path / "run")), no_progress).verdict is Verdict.FAIL
+    rebuild(tmp_path / "run")
+    store = RunStore(str(tmp_path / "run"))
+    assert verify(store, no_progress).verdict is Verdict.PASS
+    assert all(store.files.exists(ref.path) for ref in store.manifest.routes or ())
+    with opened(tmp_path / "run") as run:
+        results = asyncio.run(run.coordinator.revoke([Revocation(owner=owner, strategy="sisa")], no_progress))
+    assert verify(RunStore(str(tmp_path / "run")), no_progress).verdict is Verdict.PASS
+    assert results
