@@ -71,8 +71,10 @@ class FleetProgress:
         """Shards that no worker has begun yet."""
 
     def begin_phase(self, name: str) -> None:
-        """Take up a phase that begins."""
-        self.phase, self._phase_began_s = name, self._clock()
+        """Take up a phase that begins, or goes on with another count after its colon."""
+        if name.partition(":")[0] != self.phase.partition(":")[0]:
+            self._phase_began_s = self._clock()
+        self.phase = name
 
     def __call__(self, stage: StageProgress) -> None:
         """Take up a stage that a shard has trained."""

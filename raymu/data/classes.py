@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from raymu.core.arrays import Labels
 from raymu.data.values import LabelColumn, LabelValue, require_none_missing
@@ -53,6 +55,16 @@ class ClassTable:
                 source, f"a label in column {one_line(column)} is {_shown(unknown)}, {self._not_a_class()}"
             )
         return np.array([find(label) for label in labels.values], dtype=np.int64)
+
+    def numbers_of(self, source: str, column: str, labels: pa.ChunkedArray) -> Labels:
+        """Return the class of each label of an Arrow column, int64, text or bool, as `numbers` does of a list."""
+        distinct = pc.unique(labels)
+        numbers = self.numbers(source, column, LabelColumn(values=distinct.to_pylist(), note=""))
+        if pa.types.is_integer(labels.type) and self.names is None:
+            return np.array(labels.to_numpy(), dtype=np.int64)
+        places = pc.index_in(labels, value_set=distinct).to_numpy()
+        found: Labels = numbers[places]
+        return found
 
     def label(self, number: int) -> LabelValue:
         """Return the label of a class."""

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymu.config.data import Normalization, NormalizeSetting
-from raymu.core.arrays import Mask
 from raymu.data.arrow_values import PARTS_OF_SECOND, is_list, is_text, plain
 from raymu.data.spellings import canonical_key
 from raymu.data.values import IdColumn, IdKind, LabelColumn, labels, owners, require_none_missing, sample_ids
@@ -162,30 +161,57 @@ def as_features(
     Raises:
         DataInvalid: A feature is missing, NaN or infinite, beyond the range of float32, or not a number.
     """
+    bad_rows, beyond = bad_features(features)
+    narrow = narrow_features(source, features, is_wide=is_wide)
+    if bad_rows:
+        refuse_features(source, bad_rows, beyond, names)
+    return narrow
+
+
+def narrow_features(source: str, features: npt.NDArray[Any], *, is_wide: bool) -> npt.NDArray[Any]:
+    """Convert features as `as_features` does, without a look at their values. Raises DataInvalid if they are no numbers."""
     if features.dtype.kind == "b":
-        features = features.astype(np.uint8)
+        return features.astype(np.uint8)
     if features.dtype.kind not in "iuf":
         raise DataInvalid(source, f"features are {features.dtype}; they must be numbers")
     if features.dtype.kind == "f":
+        kept = np.float64 if is_wide and features.itemsize > 4 else np.float32
         with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are refused
-            narrow = features.astype(np.float32, copy=False)
-        is_bad = ~np.isfinite(narrow)
-        if is_bad.any():
-            rows = plural(int(is_bad.any(axis=tuple(range(1, features.ndim))).sum()), "row")
-            beyond = _beyond_float32(features, is_bad, names)
-            raise DataInvalid(source, f"missing, NaN or infinite features in {rows}; mend or drop them{beyond}")
-        features = features.astype(np.float64, copy=False) if is_wide and features.itemsize > 4 else narrow
+            return features.astype(kept, copy=False)
     return features
 
 
-def _beyond_float32(features: npt.NDArray[Any], is_bad: Mask, names: Sequence[str]) -> str:
-    """Return what a message adds about a column that is finite, but beyond the range of float32."""
+def bad_features(features: npt.NDArray[Any]) -> tuple[int, int | None]:
+    """Count the rows with features that no model takes: missing, NaN, infinite or beyond float32.
+
+    Args:
+        features: (samples, *shape).
+
+    Returns:
+        Their number, and the index of the first feature that is finite and beyond float32 in some row.
+    """
+    if features.dtype.kind != "f":
+        return 0, None
+    with np.errstate(over="ignore"):
+        narrow = features.astype(np.float32, copy=False)
+    is_good = np.isfinite(narrow)
+    if is_good.all():
+        return 0, None
+    is_bad = ~is_good
     columns = np.argwhere((is_bad & np.isfinite(features)).any(axis=0))
-    if not len(columns):
-        return ""
-    index = int(columns[0][0]) if columns.shape[1] else 0
-    column = f"column {names[index]}" if index < len(names) else f"feature {index}"
-    return f" ({column} has numbers beyond {np.finfo(np.float32).max:.1e}, which models cannot hold: rescale it)"
+    beyond = None if not len(columns) else int(columns[0][0]) if columns.shape[1] else 0
+    return int(is_bad.any(axis=tuple(range(1, features.ndim))).sum()), beyond
+
+
+def refuse_features(source: str, bad_rows: int, beyond: int | None, names: Sequence[str]) -> NoReturn:
+    """Raise DataInvalid for rows that `bad_features` counted. names: The columns, if each is one feature"""
+    more = ""
+    if beyond is not None:
+        column = f"column {names[beyond]}" if beyond < len(names) else f"feature {beyond}"
+        more = f" ({column} has numbers beyond {np.finfo(np.float32).max:.1e}, which models cannot hold: rescale it)"
+    raise DataInvalid(
+        source, f"missing, NaN or infinite features in {plural(bad_rows, 'row')}; mend or drop them{more}"
+    )
 
 
 def kept_features(features: npt.NDArray[Any], normalize: NormalizeSetting) -> npt.NDArray[Any]:

@@ -270,14 +270,15 @@ def _rows(
     """Return the samples' features in their form, and what was converted."""
     if form.columns is None:
         return _features(source, fields, columns, is_wide=is_wide)
-    table = pa.table({name: _wide(plain(columns[name].values)) for name in form.columns})
+    table = pa.table({name: wide_values(columns[name].values) for name in form.columns})
     if form.tabular is not None:
         check_columns(source, table, form.kinds, refuses_missing=form.tabular.missing == "refuse")
     return Columns.of(table), ()
 
 
-def _wide(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return bytes in a type without a limit of 2 GiB for all rows together, which pictures soon reach."""
+def wide_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return plain values, and bytes in a type without a limit of 2 GiB for all rows together, which pictures soon reach."""
+    values = plain(values)
     return values.cast(pa.large_binary()) if pa.types.is_binary(values.type) else values
 
 

@@ -88,7 +88,7 @@ def _several_labels(source: str, columns: Sequence[Column], classes: ClassTable 
         return _rows_of_marks(source, column.name, values, elements, classes)
     labels = read_labels(source, column.name, elements)
     require_none_missing(source, column.name, labels.values.count(None))
-    table = classes or _label_table(source, column.name, labels.values)
+    table = classes or label_table(source, column.name, labels.values)
     positions = {label: number for number, label in enumerate(table.names or range(table.count))}
     texts = {str(label): number for label, number in positions.items()}
     matrix = np.zeros((len(values), table.count), dtype=np.float32)
@@ -102,11 +102,17 @@ def _several_labels(source: str, columns: Sequence[Column], classes: ClassTable 
                 "mend it or drop those rows",
             )
         matrix[row, number] = 1.0
-    note = f"labels in column {one_line(column.name)}: {plural(table.count, 'label')}, any number of which a sample may have"
-    return TargetTable(values=matrix, classes=table, notes=(note,) if classes is None else ())
+    notes = (label_table_note(column.name, table),) if classes is None else ()
+    return TargetTable(values=matrix, classes=table, notes=notes)
 
 
-def _label_table(source: str, name: str, labels: Sequence[object]) -> ClassTable:
+def label_table_note(name: str, table: ClassTable) -> str:
+    """Return the line that says how many labels a column of lists has."""
+    return f"labels in column {one_line(name)}: {plural(table.count, 'label')}, any number of which a sample may have"
+
+
+def label_table(source: str, name: str, labels: Sequence[object]) -> ClassTable:
+    """Return the labels of a column of lists, in their order. Raises DataInvalid if there are none."""
     names = tuple(sorted({label for label in labels if label is not None}))  # type: ignore[type-var]  # of one type
     if not names:
         raise DataInvalid(source, f"no row of column {one_line(name)} has a label; training needs some")

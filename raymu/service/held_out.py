@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raymu.config import Config
 from raymu.core.arrays import Targets
-from raymu.core.records import SampleId
 from raymu.core.uri import redacted
 from raymu.data.classes import ClassTable
 from raymu.data.columns import kept_features
@@ -30,7 +30,7 @@ def held_out_table(
     form: SampleForm,
     *,
     input_shape: tuple[int, ...],
-    trained_on: Iterable[SampleId] = (),
+    trained_on: Iterable[pa.Array] = (),
 ) -> pa.Table | None:
     """Read the file of `validation.data`, as a run keeps it; None without validation.
 
@@ -39,7 +39,7 @@ def held_out_table(
         classes: Its classes.
         form: The form of its samples.
         input_shape: Shape of one sample's features, if they are arrays.
-        trained_on: The ids of the samples that the run holds.
+        trained_on: The ids of the samples that the run holds, part after part.
 
     Raises:
         DataInvalid: The file cannot be read, or has samples that the run trains on.
@@ -50,8 +50,8 @@ def held_out_table(
     require_no_secret(location)
     fields = replace(config.data, owner=None, risk=None)  # nobody revokes what is not trained on
     samples = read_table(location, fields, classes, form, is_wide=True)
-    own = {str(sample_id) for sample_id in trained_on}
-    shared = sum(str(sample_id) in own for sample_id in samples.ids.tolist())
+    held = pa.array([str(sample_id) for sample_id in samples.ids.tolist()], pa.string())
+    shared = sum(pc.sum(pc.is_in(ids.cast(pa.string()), value_set=held)).as_py() or 0 for ids in trained_on)
     if shared:
         raise DataInvalid(
             redacted(location),

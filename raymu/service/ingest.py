@@ -1,6 +1,7 @@
 """Makes a run from the user's table, which is checked completely before anything is written."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -8,23 +9,24 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from raymu.config import Config, PartitionConfig
+from raymu.config import Config, PartitionConfig, TargetName
 from raymu.config.data import ALL_COLUMNS, NormalizeSetting
 from raymu.core.partition import Indices, homes, identity_hashes
 from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING
 from raymu.data.columns import kept_features
-from raymu.data.frames import TableData, source_of
+from raymu.data.frames import TableData
 from raymu.data.ids import as_sample_ids
 from raymu.data.rows import Columns, Rows
 from raymu.data.run_table import from_arrow, to_arrow
 from raymu.data.sample_form import SampleForm
-from raymu.data.spellings import spelling_in
+from raymu.data.spellings import spelling_in, spellings
 from raymu.data.table_files import require_no_secret
-from raymu.data.tables import SampleTable, TrainingTable, read_test_data, read_training_table
+from raymu.data.table_stream import TableStream
+from raymu.data.table_survey import TableReading, survey_table
+from raymu.data.tables import SampleTable, read_test_data
 from raymu.data.values import as_id
 from raymu.errors import (
     ConfigInvalid,
@@ -38,6 +40,8 @@ from raymu.errors import (
 from raymu.service.held_out import held_out_table
 from raymu.service.known_revocations import KnownRevocations
 from raymu.service.phase import PROBING, begin_phase
+from raymu.service.placed_samples import HEAD_ROWS, PlacedSamples, Placer
+from raymu.service.placement import PlacedBatch, Placement, place_batch
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -45,7 +49,7 @@ from raymu.text import one_line, plural
 from raymu.training.checks import check_repeatable, check_rows, check_training, example_inputs, with_inputs
 from raymu.training.code_record import record_code
 from raymu.training.normalizer import PIXELS
-from raymu.training.probe import few_samples
+from raymu.training.probe import SAMPLES, few_samples
 from raymu.training.spec import TrainingSpec
 from raymu.training.tasks import columns_of_factory
 
@@ -59,11 +63,8 @@ class PreparedRun:
 
     store: RunStore
     manifest: RunManifest
-    table: SampleTable
-    shards: Indices
-    """Shard of each row of the table."""
-    slices: Indices
-    """Slice of each row of the table."""
+    placed: PlacedSamples
+    """The samples, each in its shard."""
     held_out: pa.Table | None
     """The samples that every shard is validated on; None without validation."""
     base: bytes | None
@@ -73,15 +74,20 @@ class PreparedRun:
     left_out: int = 0
     """Number of samples that other runs revoked."""
 
+    @property
+    def samples(self) -> int:
+        """Number of samples that the run holds."""
+        return self.placed.samples
+
     def write(self) -> None:
         """Write the run's copy of the samples, shard by shard. Raises StorageFailed, after removing what was written."""
-        partition = Config.parse(self.manifest.config).partition
         try:
-            tables = shard_tables(self.table, self.shards, self.slices, partition)
-            self.store.create(self.manifest, tables, held_out=self.held_out, base=self.base)
+            self.store.create(self.manifest, self.placed.tables(), held_out=self.held_out, base=self.base)
         except StorageFailed:
             self.remove()
             raise
+        finally:
+            self.placed.close()
 
     def remove(self) -> None:
         """Delete the run's files and its rows in the journal's database."""
@@ -99,6 +105,7 @@ def prepare_run(
     exclude_owners: Collection[SampleId] = (),
     revoked_by: Sequence[RunStore] = (),
     inexact: bool = False,
+    place: Placer | None = None,
 ) -> PreparedRun:
     """Read the training data, check it with the configuration, and choose the home of every sample.
 
@@ -110,6 +117,7 @@ def prepare_run(
         exclude_owners: Owners whose samples are left out too.
         revoked_by: Runs whose revoked samples and owners are left out too.
         inexact: Accept a training whose bits cannot be repeated. The run says why, and nothing about it is exact then.
+        place: Places the parts of the table; None for `place_here`.
 
     Raises:
         RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, UnknownOwner, RunInvalid or StorageFailed.
@@ -118,33 +126,75 @@ def prepare_run(
     store.require_empty()
     require_no_secret(config.data.test or "")
     source = training_data(config) if data is None else data
-    form = sample_form(config)
-    training = read_training_table(source, config.data, form, is_wide=True)
-    table, classes = training.samples, training.classes
-    if isinstance(table.features, Columns):
-        form = replace(form, columns=table.features.names, kinds=training.kinds)
-        if config.data.features == ALL_COLUMNS:
-            config = replace(config, data=replace(config.data, features=table.features.names))
-    table = replace(table, features=kept_rows(table.features, config.data.normalize))
-    plan = with_inputs(plan_training(config, training, table, source_of(source)), training.samples.features)
-    plan, base = plan.with_base()
+    stream, reading = survey_table(source, config.data, sample_form(config))
+    form = reading.form
+    if form.columns is not None and config.data.features == ALL_COLUMNS:
+        config = replace(config, data=replace(config.data, features=form.columns))
+    named = _Named.of(exclude, exclude_owners, has_integer_ids=reading.has_integer_ids(stream.schema))
+    placement = Placement(
+        reading=reading,
+        partition=config.partition,
+        normalize=config.data.normalize,
+        ids=named.spelled_ids,
+        owners=named.spelled_owners,
+        revoked_by=[KnownRevocations.of_run(other) for other in revoked_by],
+        spec=None if form.columns is None else _spec_of_task(config, reading),
+    )
+    placed = PlacedSamples(
+        stream, placement, location=store.files.display_location, folder=_scratch_folder(store.files.local)
+    )
+    try:
+        return _prepared(config, store, placed, reading, named, place=place or place_here, inexact=inexact)
+    except BaseException:
+        placed.close()
+        raise
+
+
+def _prepared(
+    config: Config,
+    store: RunStore,
+    placed: PlacedSamples,
+    reading: TableReading,
+    named: "_Named",
+    *,
+    place: Placer,
+    inexact: bool,
+) -> PreparedRun:
+    """Place all samples, and check them with the configuration. Raises as `prepare_run`."""
+    placed.take_all(place)
+    placed.findings.require_sound(reading)
+    classes = reading.classes or placed.findings.outputs
+    assert classes is not None, "a table has rows"
+    assert placed.head is not None, "a table has rows"
+    assert placed.lowest is not None, "a table has rows"
+    source, form, head = reading.source, reading.form, placed.head
+    plan = plan_training(
+        config,
+        features=kept_rows(head, config.data.normalize),
+        outputs=classes.count,
+        samples=placed.findings.rows,
+        is_numbered=form.target is TargetName.CLASSES,
+        kinds=form.kinds,
+        path=source,
+    )
+    plan, base = with_inputs(plan, head).with_base()
     if config.data.track_accuracy:
         read_test_data(config.data, classes, plan.input_shape, form)
-    shards, slices = sample_homes(table, config.partition)
-    _check_shards(config, table, shards, source_of(source))
-    single = _shards_of_one_class(table, shards, config.partition.shards)
-    is_excluded = _excluded(table, exclude) | _owned(table, exclude_owners)
-    is_revoked = _revoked(table, revoked_by)
-    kept = np.flatnonzero(~(is_excluded | is_revoked))
-    if is_revoked.any() and not len(kept):
-        raise DataInvalid(source_of(source), "has no samples left: other runs revoked them, by id or by owner")
-    held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=table.ids[kept].tolist())
+    _check_shards(config, placed, source)
+    single = _shards_of_one_class(placed, form.target)
+    placed.leave_out(
+        named.left_out_ids(placed), named.left_out_owners(placed, has_owners=config.data.owner is not None)
+    )
+    if placed.revoked and not placed.samples:
+        raise DataInvalid(source, "has no samples left: other runs revoked them, by id or by owner")
+    held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=placed.ids())
     if held_out is not None:
         check_rows(plan, from_arrow(held_out)[0].features, source="validation.data")
     begin_phase(PROBING)
     has_batch_norm = _check_model(plan)
-    differences = check_repeatable(plan, few_samples(table.features[kept], table.labels[kept]), is_accepted=inexact)
+    differences = check_repeatable(plan, few_samples(*placed.few()), is_accepted=inexact)
     check_journal_access(store.files, config)
+    conversions = (*placed.findings.conversions(reading), *_standardised_integers(plan, head), *single)
     return PreparedRun(
         store=store,
         manifest=RunManifest(
@@ -155,23 +205,94 @@ def prepare_run(
             inputs=plan.inputs,
             classes=classes.count,
             class_names=classes.names,
-            conversions=(*training.conversions, *_standardised_integers(plan, training.samples.features), *single),
+            conversions=conversions,
             has_integer_inputs=plan.takes_integers,
-            has_integer_ids=table.ids.dtype.kind == "i",
+            has_integer_ids=named.has_integer_ids,
             has_batch_norm=has_batch_norm,
             created_at=datetime.now(UTC),
             raymu_version=version("raymu"),
             inexact=differences,
             code=record_code(plan),
         ),
-        table=table.take(kept),
-        shards=shards[kept],
-        slices=slices[kept],
+        placed=placed,
         held_out=held_out,
         base=base,
         new_folders=store.files.missing_folders(),
-        left_out=int(is_revoked.sum()),
+        left_out=placed.revoked,
     )
+
+
+def place_here(stream: TableStream, placement: Placement) -> Iterator[PlacedBatch]:
+    """Place all parts of a table in this process."""
+    for batch in stream.batches(placement.reading.columns):
+        yield place_batch(placement, batch, head=HEAD_ROWS, kept=SAMPLES)
+
+
+def _spec_of_task(config: Config, reading: TableReading) -> TrainingSpec:
+    """Return settings from which the task that checks rows is built."""
+    columns = reading.form.columns or ()
+    count = 1 if reading.classes is None else reading.classes.count
+    return TrainingSpec.of(config, input_shape=(), classes=count, columns=columns, column_kinds=reading.form.kinds)
+
+
+def _scratch_folder(run: Path | None) -> Path | None:
+    """Return the nearest folder above a run on this machine that can be written to: a run's disk has room for its samples."""
+    if run is None:
+        return None
+    folder = next((folder for folder in (run, *run.parents) if folder.is_dir()), None)
+    return folder if folder is not None and os.access(folder, os.W_OK) else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Named:
+    """The samples and owners that are left out, as they were named."""
+
+    ids: tuple[SampleId, ...]
+    owners: tuple[str, ...]
+    has_integer_ids: bool
+    problem: RequestInvalid | None = None
+    """What is wrong with a name. The table's own problems come first."""
+
+    @classmethod
+    def of(cls, ids: Collection[SampleId], owners: Collection[SampleId], *, has_integer_ids: bool) -> "_Named":
+        try:
+            return cls(
+                ids=tuple(as_sample_ids(ids, integers=has_integer_ids)),
+                owners=tuple(str(_id_as_kept(owner)) for owner in owners),
+                has_integer_ids=has_integer_ids,
+            )
+        except RequestInvalid as error:
+            return cls(ids=(), owners=(), has_integer_ids=has_integer_ids, problem=error)
+
+    @property
+    def spelled_ids(self) -> frozenset[SampleId]:
+        return frozenset(form for sample_id in self.ids for form in spellings(sample_id))
+
+    @property
+    def spelled_owners(self) -> frozenset[str]:
+        return frozenset(str(form) for owner in self.owners for form in spellings(owner))
+
+    def left_out_ids(self, placed: PlacedSamples) -> Collection[SampleId]:
+        """Return the ids that are left out, as the table spells them. Raises RequestInvalid, UnknownSamples."""
+        if self.problem is not None:
+            raise self.problem
+        known = frozenset(row.sample_id for row in placed.named)
+        excluded = frozenset(spelling_in(known, sample_id) for sample_id in self.ids)
+        if unknown := sorted(excluded - known, key=str):
+            raise UnknownSamples([str(sample_id) for sample_id in unknown[:3]], len(unknown))
+        return excluded
+
+    def left_out_owners(self, placed: PlacedSamples, *, has_owners: bool) -> Collection[str]:
+        """Return the owners whose samples are left out, as the table spells them. Raises RequestInvalid, UnknownOwner."""
+        if self.owners and not has_owners:
+            raise RequestInvalid(
+                "owners can be left out of a run that knows them: set data.owner, or exclude samples by id"
+            )
+        known = frozenset(row.owner for row in placed.named if row.owner is not None)
+        excluded = frozenset(str(spelling_in(known, owner)) for owner in self.owners)
+        if unknown := sorted(excluded - known):
+            raise UnknownOwner(unknown[0])
+        return excluded
 
 
 def sample_homes(table: SampleTable, partition: PartitionConfig) -> tuple[Indices, Indices]:
@@ -197,29 +318,39 @@ def training_data(config: Config) -> str:
     return config.data.train
 
 
-def plan_training(config: Config, training: TrainingTable, table: SampleTable, path: str) -> TrainingSpec:
+def plan_training(
+    config: Config,
+    *,
+    features: Rows,
+    outputs: int,
+    samples: int,
+    is_numbered: bool,
+    kinds: Mapping[str, str],
+    path: str,
+) -> TrainingSpec:
     """Return the settings that training needs.
 
     Args:
         config: The settings of the run.
-        training: The training table.
-        table: Its samples, as the run keeps them.
+        features: Some of the samples, as the run keeps them.
+        outputs: Number of classes, labels or numbers that the model tells.
+        samples: Number of samples.
+        is_numbered: Whether the labels are numbers of classes.
+        kinds: Kinds of the columns, with the task `tabular`.
         path: The table, for messages.
 
     Raises:
         ConfigInvalid: The settings do not fit the data.
         DataInvalid: The same, where the data should change.
     """
-    samples, classes = len(table.ids), training.classes.count
     if samples < config.partition.slices:
         raise DataInvalid(path, f"has {plural(samples, 'sample')} for {config.partition.slices} slices; use fewer")
-    is_numbered = table.labels.ndim == 1
-    if is_numbered and config.data.classes is None and classes > samples:
+    if is_numbered and config.data.classes is None and outputs > samples:
         raise DataInvalid(
             path,
-            f"has a label {classes - 1} among {plural(samples, 'sample')}; number the classes from 0, without gaps",
+            f"has a label {outputs - 1} among {plural(samples, 'sample')}; number the classes from 0, without gaps",
         )
-    plan = _plan_inputs(config, table.features, classes, kinds=training.kinds, source=path)
+    plan = _plan_inputs(config, features, outputs, kinds=kinds, source=path)
     if config.unlearning.contributions == "group" and config.unlearning.groups_per_slice is None:
         per_slice = samples / (config.partition.shards * config.partition.slices)
         fitting = max(1, round(per_slice / config.training.batch_size))
@@ -268,21 +399,22 @@ def _check_model(plan: TrainingSpec) -> bool:
     return has_batch_norm
 
 
-def _check_shards(config: Config, table: SampleTable, shards: Indices, path: str) -> None:
+def _check_shards(config: Config, placed: PlacedSamples, path: str) -> None:
     """Raise DataInvalid for shards that cannot be trained. Excluded samples count."""
     partition = config.partition
-    if len(np.unique(table.labels, axis=0)) == 1:
+    assert placed.lowest is not None
+    assert placed.highest is not None
+    if (placed.lowest.min(axis=0) == placed.highest.max(axis=0)).all():
         raise DataInvalid(
             path,
             f"column {', '.join(config.data.label_columns)} has the same label in all rows; training needs two or more",
         )
-    for shard in range(partition.shards):
-        labels = table.labels[shards == shard]
+    for shard, count in enumerate(placed.counts.tolist()):
         what = f"shard {shard} of {partition.shards}"
-        if not len(labels):
+        if not count:
             raise DataInvalid(path, f"{what} would hold no samples; use fewer shards")
-        if len(labels) < partition.slices:
-            held = plural(len(labels), "sample")
+        if count < partition.slices:
+            held = plural(count, "sample")
             raise DataInvalid(path, f"{what} would hold {held} for {partition.slices} slices; use fewer")
 
 
@@ -295,11 +427,13 @@ def _standardised_integers(plan: TrainingSpec, features: Rows) -> list[str]:
     return ["features are integers and are standardised; set data.normalize: none if they are the numbers of tokens"]
 
 
-def _shards_of_one_class(table: SampleTable, shards: Indices, count: int) -> list[str]:
+def _shards_of_one_class(placed: PlacedSamples, target: TargetName) -> list[str]:
     """Return the line that says which shards hold a single class, if some do: they are trained all the same."""
-    if table.labels.ndim > 1:
+    if target is not TargetName.CLASSES:
         return []
-    single = [shard for shard in range(count) if len(np.unique(table.labels[shards == shard])) == 1]
+    assert placed.lowest is not None
+    assert placed.highest is not None
+    single, count = np.flatnonzero(placed.lowest[:, 0] == placed.highest[:, 0]).tolist(), len(placed.counts)
     if not single:
         return []
     shown = ", ".join(str(shard) for shard in single[:_SHOWN]) + (", ..." if len(single) > _SHOWN else "")
@@ -307,41 +441,6 @@ def _shards_of_one_class(table: SampleTable, shards: Indices, count: int) -> lis
     return [
         f"{noun} {shown} of {count}: a single class, which is all that they can learn; fewer shards would mix classes"
     ]
-
-
-def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[np.bool_]:
-    ids: list[SampleId] = table.ids.tolist()
-    known = frozenset(ids)
-    named = as_sample_ids(exclude, integers=table.ids.dtype.kind == "i")
-    excluded = frozenset(spelling_in(known, sample_id) for sample_id in named)
-    unknown = sorted(excluded - known, key=str)
-    if unknown:
-        raise UnknownSamples([str(sample_id) for sample_id in unknown[:3]], len(unknown))
-    return np.array([sample_id in excluded for sample_id in ids], dtype=bool)
-
-
-def _revoked(table: SampleTable, stores: Iterable[RunStore]) -> npt.NDArray[np.bool_]:
-    """Return which samples some of these runs revoked, by id or by owner, (samples,) bool."""
-    rows = np.zeros(len(table.ids), dtype=bool)
-    for store in stores:
-        rows |= KnownRevocations.of_run(store).rows_of(table)
-    return rows
-
-
-def _owned(table: SampleTable, owners: Collection[SampleId]) -> npt.NDArray[np.bool_]:
-    """Return which samples belong to one of these owners, (samples,) bool. Raises RequestInvalid, UnknownOwner."""
-    if not owners:
-        return np.zeros(len(table.ids), dtype=bool)
-    if table.owners is None:
-        raise RequestInvalid(
-            "owners can be left out of a run that knows them: set data.owner, or exclude samples by id"
-        )
-    present = [None if owner is None else str(owner) for owner in table.owners]
-    known = frozenset(owner for owner in present if owner is not None)
-    excluded = {spelling_in(known, str(_id_as_kept(owner))) for owner in owners}
-    if unknown := sorted(excluded - known, key=str):
-        raise UnknownOwner(str(unknown[0]))
-    return np.array([owner in excluded for owner in present], dtype=bool)
 
 
 def _id_as_kept(value: SampleId) -> SampleId:

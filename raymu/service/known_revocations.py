@@ -1,6 +1,6 @@
 """The revocations of a run, as keyed hashes, and the rows of a table whose samples or owners they name."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -32,9 +32,13 @@ class KnownRevocations:
     def rows_of(self, table: SampleTable) -> Mask:
         """Return which samples of a table are revoked, or belong to an owner who is: (samples,) bool."""
         owners = [None] * len(table.ids) if table.owners is None else table.owners.tolist()
+        return self.rows(table.ids.tolist(), owners)
+
+    def rows(self, ids: Sequence[SampleId], owners: Sequence[SampleId | None]) -> Mask:
+        """Return which of these samples are revoked, or belong to an owner who is: (samples,) bool."""
         distinct = {owner: (str(owner), *map(str, spellings(owner))) for owner in set(owners) if owner is not None}
         revoked_owners = {owner for owner, forms in distinct.items() if self._has("owner", forms)}
-        rows = zip(table.ids.tolist(), owners, strict=True)
+        rows = zip(ids, owners, strict=True)
         return np.array(
             [owner in revoked_owners or self._has("id", spellings(sample_id)) for sample_id, owner in rows], dtype=bool
         )

@@ -25,6 +25,7 @@ from raymu.training.optimizers import build_optimizer
 from raymu.training.probe import probe_training
 from raymu.training.randomness import seed_everything
 from raymu.training.spec import TrainingSpec
+from raymu.training.tasks import Task
 
 _SAMPLES = 256
 """Samples that a model of the user's is tried on."""
@@ -114,15 +115,28 @@ def check_rows(spec: TrainingSpec, rows: Rows, *, source: str) -> None:
     """
     if not isinstance(rows, Columns):
         return
-    task = spec.build_task()
+    check_task_rows(spec.build_task(), rows, name=str(spec.task), source=source)
+
+
+def check_task_rows(task: Task, rows: Columns, *, name: str, source: str) -> None:
+    """Let a task check rows, all of a table or a part of it.
+
+    Args:
+        task: The task.
+        rows: The rows.
+        name: What messages call the task.
+        source: The table, for messages.
+
+    Raises:
+        DataInvalid: A sample does not fit the task.
+        ConfigInvalid: The task fails on these samples.
+    """
     try:
         task.check(rows.table, source)
     except RaymuError:
         raise
     except Exception as error:  # of a task of the user's
-        raise ConfigInvalid(
-            f"task: {spec.task} fails on {source} ({type(error).__name__}: {one_line(error)})"
-        ) from error
+        raise ConfigInvalid(f"task: {name} fails on {source} ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _may_take_integers(spec: TrainingSpec) -> bool:

@@ -14,7 +14,7 @@ from raymu.core.planning.trace import RevocableSamples
 from raymu.core.records import Cost
 from raymu.core.repair_speed import TrainingSpeed, training_speed
 from raymu.data.frames import source_of
-from raymu.data.tables import SampleTable, read_training_table
+from raymu.data.tables import SampleTable, TrainingTable, read_training_table
 from raymu.service.ingest import plan_training, sample_form, training_data
 from raymu.service.planning.population import planned_population
 from raymu.training.batches import ShardSamples
@@ -50,13 +50,26 @@ def profile(config: Config) -> Profile:
     data = training_data(config)
     training = read_training_table(data, config.data, sample_form(config))
     table = training.samples
-    spec = with_inputs(plan_training(config, training, table, source_of(data)), table.features)
+    spec = with_inputs(_plan(config, training, source_of(data)), table.features)
     speed = _training_speed(config, spec, table)
     return Profile(
         population_of=partial(planned_population, table),
         seconds_per_pass=speed.seconds_per_pass,
         seconds_per_stage=speed.seconds_per_stage,
         has_batch_norm=check_training(spec),
+    )
+
+
+def _plan(config: Config, training: TrainingTable, source: str) -> TrainingSpec:
+    table = training.samples
+    return plan_training(
+        config,
+        features=table.features,
+        outputs=training.classes.count,
+        samples=len(table.ids),
+        is_numbered=table.labels.ndim == 1,
+        kinds=training.kinds,
+        path=source,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,10 +17,8 @@ from torch import Tensor, nn
 
 import raymu
 from raymu.cli import run_command
-from raymu.config import DataConfig
 from raymu.core.verdict import Verdict
-from raymu.data.sample_form import SampleForm
-from raymu.data.tables import TrainingTable, _read_samples
+from raymu.data.table_survey import survey_table
 from raymu.errors import ConfigInvalid, DataInvalid
 from raymu.service import ingest
 from raymu.service.audit.forget_set import AuditScope, find_forgotten
@@ -147,10 +146,7 @@ def test_ids_of_the_first_version_are_found_in_the_training_file(
     pq.write_table(table.set_column(0, "id", pa.array(ids)), tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": 2, "slices": 2})
 
-    def read_verbatim(location: str, fields: DataConfig, form: SampleForm, *, is_wide: bool) -> TrainingTable:
-        return _read_samples(location, fields, None, form, is_wide=is_wide, is_verbatim=True)
-
-    monkeypatch.setattr(ingest, "read_training_table", read_verbatim)
+    monkeypatch.setattr(ingest, "survey_table", partial(survey_table, is_verbatim=True))
     with raymu.train(config, tmp_path / "run") as run:
         receipt = run.revoke(ids=[ids[7]], strategy="sisa")
     store = RunStore(str(tmp_path / "run"))

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from raymu.data import shard_spill, table_stream
 from raymu.service.ingest import prepare_run
+from raymu.store.run import RunStore
 from tests.support.ingest_tables import CASES, config_of, run_digest, write_case
 
 GOLDEN: dict[str, str] = {
@@ -41,3 +43,25 @@ def test_a_run_is_what_it_always_was(tmp_path: Path, name: str) -> None:
     data = write_case(case, tmp_path / "data")
     prepare_run(config_of(case, data), location, **case.options).write()
     assert run_digest(location, data=data) == GOLDEN[name]
+
+
+def tables_of(location: Path) -> list[str]:
+    return [ref.sha256 for ref in RunStore(str(location)).manifest.tables]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_row_groups_and_batches_change_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Nor does it matter whether the samples wait in memory or on the disk."""
+    case = CASES[name]
+    whole = write_case(case, tmp_path / "whole")
+    prepare_run(config_of(case, whole), str(tmp_path / "run"), **case.options).write()
+    monkeypatch.setattr(table_stream, "_FEWEST_ROWS", 7)
+    monkeypatch.setattr(table_stream, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(shard_spill, "_MEMORY_BYTES", 1)
+    monkeypatch.setattr(shard_spill, "_PENDING_BYTES", 3000)
+    parts = write_case(case, tmp_path / "parts", pieces=3, row_group=11)
+    prepare_run(config_of(case, parts), str(tmp_path / "again"), **case.options).write()
+    assert tables_of(tmp_path / "again") == tables_of(tmp_path / "run")
+    assert run_digest(str(tmp_path / "again"), data=parts) == GOLDEN[name]

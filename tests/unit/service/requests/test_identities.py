@@ -15,9 +15,10 @@ import sqlalchemy as sql
 
 from raymu.core.events import RevocationsAccepted
 from raymu.core.records import SampleId
+from raymu.data.tables import read_table
 from raymu.errors import RequestInvalid, SamplesRevoked
 from raymu.service.history import replay
-from raymu.service.ingest import prepare_run, sample_homes
+from raymu.service.ingest import prepare_run, sample_homes, shard_tables
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmissionResult, AdmittedRequest
 from raymu.service.requests.lookup import find_requests
@@ -147,11 +148,12 @@ def first_version(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     pq.write_table(table, folder / "all.parquet")
     config = make_config(folder / "all.parquet")
     prepared = prepare_run(config, str(folder / "run"))
-    ids = prepared.table.ids.copy()
+    samples = read_table(str(folder / "all.parquet"), config.data)
+    ids = samples.ids.copy()
     ids[: len(PADDED)] = PADDED
-    padded = replace(prepared.table, ids=ids)
+    padded = replace(samples, ids=ids)
     shards, slices = sample_homes(padded, config.partition)
-    replace(prepared, table=padded, shards=shards, slices=slices).write()
+    prepared.store.create(prepared.manifest, shard_tables(padded, shards, slices, config.partition))
     store = RunStore(str(folder / "run"))
     store.manifest = replace(store.manifest, indexes=(), routes=None)
     return store

@@ -1,0 +1,184 @@
+"""Placing the samples of one part of a table: they are checked, converted, and given their homes, without the other parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymu.config import PartitionConfig
+from raymu.config.data import NormalizeSetting
+from raymu.core.arrays import Targets
+from raymu.core.partition import Hashes, Indices, homes_of_hashes
+from raymu.core.records import SampleId
+from raymu.data.columns import kept_features
+from raymu.data.id_hashes import array_hashes, canonical_keys, place_hashes
+from raymu.data.rows import Columns, Rows
+from raymu.data.run_table import own_table
+from raymu.data.table_batches import Findings, SampleBatch, read_batch
+from raymu.data.table_survey import TableReading
+from raymu.service.known_revocations import KnownRevocations
+from raymu.training.checks import check_task_rows
+from raymu.training.spec import TrainingSpec
+from raymu.training.tasks import Task
+
+HASH = "hash"
+"""The column of placed rows that has the hash which orders them within a slice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """How samples are placed. It is the same for all parts of a table, and travels to other processes."""
+
+    reading: TableReading
+    partition: PartitionConfig
+    normalize: NormalizeSetting
+    ids: frozenset[SampleId] = frozenset()
+    """All spellings of the samples that are left out."""
+    owners: frozenset[str] = frozenset()
+    """All spellings of the owners whose samples are left out."""
+    revoked_by: Sequence[KnownRevocations] = ()
+    """The revocations of other runs, whose samples are left out."""
+    spec: TrainingSpec | None = None
+    """The settings of the training, for a task that checks its rows; None for arrays."""
+
+    @cached_property
+    def task(self) -> Task | None:
+        """The task that checks rows. Raises ConfigInvalid."""
+        return None if self.spec is None else self.spec.build_task()
+
+    @property
+    def task_name(self) -> str:
+        """What messages call the task."""
+        return "" if self.spec is None else str(self.spec.task)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NamedRow:
+    """A row that may be left out, by its id or by its owner."""
+
+    sample_id: SampleId
+    owner: str | None
+    is_revoked: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PlacedBatch:
+    """The samples of one part of a table, as the run's tables have them, and what is known of the part."""
+
+    findings: Findings
+    rows: pa.Table | None = None
+    """The samples that no other run revoked, with their hashes; None if something is wrong with the part."""
+    shards: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Shard of each of these rows."""
+    keys: Hashes = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    """A hash of each id of the part, the same for all spellings of one."""
+    counts: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Samples in each shard, those that are left out too."""
+    lowest: Targets | None = None
+    """(shards, outputs) the lowest label, or target, of each shard, in those that have samples."""
+    highest: Targets | None = None
+    named: tuple[NamedRow, ...] = ()
+    """Samples that may be left out."""
+    revoked: int = 0
+    """Samples that other runs revoked."""
+    head: Rows | None = None
+    """The first samples, as the table has them."""
+    kept: Rows | None = None
+    """The first samples that are not left out, as the run keeps them."""
+    kept_labels: Targets | None = None
+
+
+def place_batch(placement: Placement, table: pa.Table, *, head: int = 0, kept: int = 0) -> PlacedBatch:
+    """Read, check and place one part of a table. Nothing depends on the other parts.
+
+    Args:
+        placement: How samples are placed.
+        table: The rows, with the columns of `placement.reading.columns`.
+        head: Samples to return as the table has them.
+        kept: Samples to return as the run keeps them.
+    """
+    batch, findings = read_batch(placement.reading, table)
+    if batch is None:
+        return PlacedBatch(findings=findings)
+    if placement.task is not None and isinstance(batch.features, Columns):
+        check_task_rows(placement.task, batch.features, name=placement.task_name, source=placement.reading.source)
+    partition = placement.partition
+    place = place_hashes(batch.ids, batch.owners, partition)
+    shards, slices = homes_of_hashes(place, partition, risks=batch.risks)
+    hashes = array_hashes(batch.ids, seed=partition.seed, purpose="sample")
+    owners = None if batch.owners is None else batch.owners.cast(pa.string())
+    features = batch.features
+    if not isinstance(features, Columns):
+        features = kept_features(features, placement.normalize)
+    rows = own_table(ids=batch.ids, features=features, labels=batch.labels, slices=slices, owners=owners)
+    rows = rows.append_column(HASH, pa.array(hashes))
+    is_revoked = _revoked(placement, batch)
+    is_named = _named(placement, batch.ids, owners)
+    numbers = np.flatnonzero(is_named)
+    named_owners = [None] * len(numbers) if owners is None else owners.take(pa.array(numbers)).to_pylist()
+    named = tuple(
+        NamedRow(sample_id=sample_id, owner=owner, is_revoked=bool(revoked))
+        for sample_id, owner, revoked in zip(
+            batch.ids.take(pa.array(numbers)).to_pylist(), named_owners, is_revoked[numbers], strict=True
+        )
+    )
+    free = np.flatnonzero(~(is_named | is_revoked))[:kept]
+    is_held = ~is_revoked
+    lowest, highest = _extremes(batch.labels, shards, partition.shards)
+    return PlacedBatch(
+        findings=findings,
+        rows=rows if is_held.all() else rows.filter(pa.array(is_held)),
+        shards=shards[is_held],
+        keys=_keys(batch.ids, hashes, partition),
+        counts=np.bincount(shards, minlength=partition.shards),
+        lowest=lowest,
+        highest=highest,
+        named=named,
+        revoked=int(is_revoked.sum()),
+        head=batch.features[:head],
+        kept=features[free],
+        kept_labels=batch.labels[free],
+    )
+
+
+def _keys(ids: pa.Array, hashes: Hashes, partition: PartitionConfig) -> Hashes:
+    keys = canonical_keys(ids)
+    return hashes if keys is ids else array_hashes(keys, seed=partition.seed, purpose="sample")
+
+
+def _revoked(placement: Placement, batch: SampleBatch) -> npt.NDArray[np.bool_]:
+    is_revoked = np.zeros(len(batch.ids), dtype=bool)
+    if placement.revoked_by:
+        ids = batch.ids.to_pylist()
+        owners = [None] * len(ids) if batch.owners is None else batch.owners.to_pylist()
+        for known in placement.revoked_by:
+            is_revoked |= known.rows(ids, owners)
+    return is_revoked
+
+
+def _named(placement: Placement, ids: pa.Array, owners: pa.Array | None) -> npt.NDArray[np.bool_]:
+    is_named = np.zeros(len(ids), dtype=bool)
+    for values, names in ((ids, placement.ids), (owners, placement.owners)):
+        if values is not None and names:
+            fitting = [name for name in names if isinstance(name, int) == pa.types.is_integer(values.type)]
+            is_named |= pc.is_in(values, value_set=pa.array(fitting, values.type)).to_numpy(zero_copy_only=False)
+    return is_named
+
+
+def _extremes(labels: Targets, shards: Indices, count: int) -> tuple[Targets, Targets]:
+    """Return the lowest and the highest label in each shard, column by column: (shards, outputs)."""
+    order = np.argsort(shards, kind="stable")
+    columns = labels.reshape(len(labels), -1)[order]
+    present, starts = np.unique(shards[order], return_index=True)
+    least, most = (
+        (np.iinfo(columns.dtype).max, np.iinfo(columns.dtype).min) if columns.dtype.kind == "i" else (np.inf, -np.inf)
+    )
+    lowest = np.full((count, columns.shape[1]), least, dtype=columns.dtype)
+    highest = np.full((count, columns.shape[1]), most, dtype=columns.dtype)
+    lowest[present] = np.minimum.reduceat(columns, starts)
+    highest[present] = np.maximum.reduceat(columns, starts)
+    return lowest, highest
