@@ -63,8 +63,8 @@ class ClassTable:
         if pa.types.is_integer(labels.type) and self.names is None:
             return np.array(labels.to_numpy(), dtype=np.int64)
         places = pc.index_in(labels, value_set=distinct).to_numpy()
-        found: Labels = numbers[places]
-        return found
+        classes: Labels = numbers[places]
+        return classes
 
     def label(self, number: int) -> LabelValue:
         """Return the label of a class."""

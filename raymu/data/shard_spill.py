@@ -107,8 +107,8 @@ class KeySpill:
 
     def repeated(self) -> npt.NDArray[np.void]:
         """Return the first row of each key that occurs again: (keys,) records of `key` and `row`, ordered by the row."""
-        found = [self._repeated_in(group) for group in range(1 << _GROUP_BITS)]
-        joined = np.concatenate(found)
+        groups = [self._repeated_in(group) for group in range(1 << _GROUP_BITS)]
+        joined = np.concatenate(groups)
         return joined[np.argsort(joined["row"])]
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from raymu.data.classes import ClassTable
 from raymu.data.column_kinds import ColumnKind, read_column
 from raymu.data.columns import Column, bad_features, narrow_features, refuse_features
 from raymu.data.rows import Columns, Rows
-from raymu.data.table_survey import TableReading
+from raymu.data.table_reading import TableReading
 from raymu.data.tables import wide_values
 from raymu.data.targets import read_targets
 from raymu.data.values import conversion_note, kept_column, require_none_missing
@@ -91,8 +91,8 @@ class Findings:
             self.gaps[name] = self.gaps.get(name, 0) + count
         self.problems = later.problems | self.problems
         self.bad_rows += later.bad_rows
-        found = [index for index in (self.beyond, later.beyond) if index is not None]
-        self.beyond = min(found) if found else None
+        indices = [index for index in (self.beyond, later.beyond) if index is not None]
+        self.beyond = min(indices) if indices else None
         self.shape = self.shape if self.shape is not None else later.shape
         self.outputs = self.outputs or later.outputs
         for noun, parts in later.done.items():

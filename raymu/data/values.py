@@ -281,7 +281,7 @@ def _texts(column: pa.ChunkedArray, _facts: ValueFacts) -> Converted:
 
 
 def is_canonical(texts: pa.Array) -> bool:
-    """Return whether it is quickly told that texts are kept as they are: visible ASCII, with spaces inside at most."""
+    """Return whether texts are certainly kept as they are: visible ASCII, with spaces inside at most."""
     lengths = pc.binary_length(texts)
     shortest = pc.min(lengths).as_py()
     if shortest is None:

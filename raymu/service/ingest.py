@@ -24,8 +24,8 @@ from raymu.data.run_table import from_arrow, to_arrow
 from raymu.data.sample_form import SampleForm
 from raymu.data.spellings import spelling_in, spellings
 from raymu.data.table_files import require_no_secret
+from raymu.data.table_reading import TableReading, open_table
 from raymu.data.table_stream import TableStream
-from raymu.data.table_survey import TableReading, survey_table
 from raymu.data.tables import SampleTable, read_test_data
 from raymu.data.values import as_id
 from raymu.errors import (
@@ -126,7 +126,7 @@ def prepare_run(
     store.require_empty()
     require_no_secret(config.data.test or "")
     source = training_data(config) if data is None else data
-    stream, reading = survey_table(source, config.data, sample_form(config))
+    stream, reading = open_table(source, config.data, sample_form(config))
     form = reading.form
     if form.columns is not None and config.data.features == ALL_COLUMNS:
         config = replace(config, data=replace(config.data, features=form.columns))

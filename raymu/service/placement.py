@@ -19,7 +19,7 @@ from raymu.data.id_hashes import array_hashes, canonical_keys, place_hashes
 from raymu.data.rows import Columns, Rows
 from raymu.data.run_table import own_table
 from raymu.data.table_batches import Findings, SampleBatch, read_batch
-from raymu.data.table_survey import TableReading
+from raymu.data.table_reading import TableReading
 from raymu.service.known_revocations import KnownRevocations
 from raymu.training.checks import check_task_rows
 from raymu.training.spec import TrainingSpec

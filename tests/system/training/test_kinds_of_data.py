@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import raymu
 from raymu.cli import run_command
 from raymu.core.verdict import Verdict
-from raymu.data.table_survey import survey_table
+from raymu.data.table_reading import open_table
 from raymu.errors import ConfigInvalid, DataInvalid
 from raymu.service import ingest
 from raymu.service.audit.forget_set import AuditScope, find_forgotten
@@ -146,7 +146,7 @@ def test_ids_of_the_first_version_are_found_in_the_training_file(
     pq.write_table(table.set_column(0, "id", pa.array(ids)), tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": 2, "slices": 2})
 
-    monkeypatch.setattr(ingest, "survey_table", partial(survey_table, is_verbatim=True))
+    monkeypatch.setattr(ingest, "open_table", partial(open_table, is_verbatim=True))
     with raymu.train(config, tmp_path / "run") as run:
         receipt = run.revoke(ids=[ids[7]], strategy="sisa")
     store = RunStore(str(tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""The survey of a table: what its parts are read by, decided from its types and from small statistics of its values."""
+"""How a table is read: what its parts are read by, decided from its types and from small statistics of its values."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -66,7 +66,7 @@ class TableReading:
         return bool(pa.types.is_integer(kept.values.type))
 
 
-def survey_table(
+def open_table(
     data: TableData, fields: DataConfig, form: SampleForm, *, is_verbatim: bool = False
 ) -> tuple[TableStream, TableReading]:
     """Open the table of a new run, and decide how its parts are read.
@@ -91,9 +91,11 @@ def survey_table(
         form = replace(form, columns=features)
     kind_notes: tuple[str, ...] = ()
     if form.tabular is not None and not form.kinds:
-        found = find_kinds(stream.source, _typed(stream, features), form.tabular, is_all=is_all)
-        form = replace(form, columns=tuple(found.kinds), kinds={name: str(kind) for name, kind in found.kinds.items()})
-        kind_notes = found.notes
+        of_columns = find_kinds(stream.source, _typed(stream, features), form.tabular, is_all=is_all)
+        form = replace(
+            form, columns=tuple(of_columns.kinds), kinds={name: str(kind) for name, kind in of_columns.kinds.items()}
+        )
+        kind_notes = of_columns.notes
     reading = TableReading(
         source=stream.source,
         fields=fields,
@@ -171,10 +173,10 @@ def _signature(value: object) -> object:
 
 def _facts(stream: TableStream, names: Sequence[str]) -> dict[str, ValueFacts]:
     """Return the facts of the columns whose form depends on them, of one pass over these alone."""
-    asked = [name for name in dict.fromkeys(names) if needs_facts(_no_rows(stream.schema.field(name).type))]
-    facts = {name: ValueFacts() for name in asked}
-    for batch in stream.batches(asked) if asked else ():
-        facts |= {name: facts[name] | value_facts(batch[name]) for name in asked}
+    open_names = [name for name in dict.fromkeys(names) if needs_facts(_no_rows(stream.schema.field(name).type))]
+    facts = {name: ValueFacts() for name in open_names}
+    for batch in stream.batches(open_names) if open_names else ():
+        facts |= {name: facts[name] | value_facts(batch[name]) for name in open_names}
     return facts
 
 
