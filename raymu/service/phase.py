@@ -98,3 +98,8 @@ def say_fleet(choice: FleetChoice) -> None:
     if times := _times.get():
         times.fleet = choice
     _listener.get()(f"{STARTING} ({choice})")
+
+
+def count_in_phase(name: str, count: str) -> None:
+    """Say how far a phase that has begun is, such as "2 of 10 rows", for whoever shows progress."""
+    _listener.get()(f"{name}: {count}")

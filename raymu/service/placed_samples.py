@@ -17,7 +17,7 @@ from raymu.data.spellings import canonical_key
 from raymu.data.table_batches import Findings, read_ids
 from raymu.data.table_stream import TableStream
 from raymu.errors import DataInvalid, StorageFailed
-from raymu.service.phase import begin_phase
+from raymu.service.phase import READING, count_in_phase
 from raymu.service.placement import HASH, NamedRow, PlacedBatch, Placement
 from raymu.text import one_line
 from raymu.training.probe import SAMPLES
@@ -66,7 +66,7 @@ class PlacedSamples:
         try:
             for batch in place(self._stream, self._placement):
                 self._take(batch)
-                begin_phase(f"reading the data: {self.findings.rows:,}{total} rows")
+                count_in_phase(READING, f"{self.findings.rows:,}{total} rows")
             self.findings.require_ids(self._stream.source)
             self._require_distinct()
         except OSError as error:
