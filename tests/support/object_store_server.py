@@ -70,9 +70,13 @@ class ObjectStoreServer:
             self.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         return bucket
 
-    def uri(self, path: str) -> str:
-        """Return the URI of `path`, a bucket and a key."""
-        return f"s3://{path}?endpoint_override=127.0.0.1:{self._port}&scheme=http&region={_REGION}"
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def uri(self, path: str, *, port: int | None = None) -> str:
+        """Return the URI of `path`, a bucket and a key. port: of a proxy before the server"""
+        return f"s3://{path}?endpoint_override=127.0.0.1:{port or self._port}&scheme=http&region={_REGION}"
 
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:

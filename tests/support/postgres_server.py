@@ -43,6 +43,11 @@ class PostgresServer:
         """The files of the server on disk."""
         return self._folder / "data"
 
+    @property
+    def socket(self) -> Path:
+        """The socket that the server listens on."""
+        return self._folder / ".s.PGSQL.5432"
+
     def url(self, database: str) -> sql.URL:
         return sql.URL.create(
             "postgresql+psycopg", username=_USER, database=database, query={"host": str(self._folder)}

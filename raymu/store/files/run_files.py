@@ -6,9 +6,11 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import wraps
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import pyarrow as pa
@@ -22,13 +24,28 @@ from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.database_files import read_in_use
 from raymu.store.files.local import PARTIAL, LocalDisk, LocalStorage
 from raymu.store.files.object_store import ObjectStorage, with_delayed_open
+from raymu.store.files.retries import is_passing_storage, retried
 from raymu.store.files.storage import Storage
 from raymu.text import one_line
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _CHUNK = 2**23
 """Bytes of a large object that are read at once."""
 _SMALL = 2**26
 """Bytes of an object up to which it is read into memory."""
+
+
+def _tried_again(method: Method) -> Method:
+    """Try what failed in an object store again: each of these methods does no harm to what it did already."""
+
+    @wraps(method)
+    def tried(files: "RunFiles", *values: Any, **named: Any) -> Any:
+        if files.local is not None:
+            return method(files, *values, **named)
+        return retried(lambda: method(files, *values, **named), is_passing_storage)
+
+    return cast(Method, tried)
 
 
 def content_ref(stem: str, ending: str, payload: bytes) -> FileRef:
@@ -105,6 +122,7 @@ class RunFiles:
             if not (all(folders) and self._storage.link(other._at(ref.path), self._at(ref.path))):
                 self.write(ref.path, other.read_checked(ref))
 
+    @_tried_again
     def read(self, path: str) -> bytes:
         """Return the bytes of a file. Raises FileMissing, FileUnreadable."""
         if self.local is not None and (in_use := self._read_in_use(path)) is not None:
@@ -113,6 +131,7 @@ class RunFiles:
             payload: bytes = file.read()
         return payload
 
+    @_tried_again
     def read_cached(self, path: str) -> bytes:
         """Read a small file that rarely changes: an object with an unchanged ETag is not fetched again.
 
@@ -134,6 +153,7 @@ class RunFiles:
             raise FileCorrupt(self.display_path(ref.path), "its bytes are not those that were written")
         return payload
 
+    @_tried_again
     def map_checked(self, ref: FileRef) -> pa.Buffer:
         """Return a file as `read_checked` does, without a copy in memory: a large object is copied to a temporary file.
 
@@ -164,6 +184,7 @@ class RunFiles:
 
         return map_concurrently(problem, refs)
 
+    @_tried_again
     def walk(self, folder: str = "") -> list[str]:
         """Return the sorted paths of all files of the run, or below a folder, hidden and partly written ones included."""
         below = self._at(folder).rstrip("/")
@@ -187,6 +208,7 @@ class RunFiles:
         """Return the paths of files whose writing a crash interrupted. An object store never has any."""
         return [] if self.local is None else [path for path in self.walk(folder) if path.endswith(PARTIAL)]
 
+    @_tried_again
     def list(self, folder: str) -> list[str]:
         """Return the sorted names of the files in a folder; none if the folder does not exist."""
         if self.local is not None:
@@ -196,11 +218,13 @@ class RunFiles:
             entries = self._system.get_file_info(fs.FileSelector(self._at(folder), allow_not_found=True))
         return sorted(entry.base_name for entry in entries if entry.is_file and not entry.base_name.startswith("."))
 
+    @_tried_again
     def exists(self, path: str) -> bool:
         """Return whether there is a file at a path. Raises FileUnreadable."""
         with self._reading(path):
             return bool(self._system.get_file_info(self._at(path)).type == fs.FileType.File)
 
+    @_tried_again
     def keeps_versions(self, path: str) -> bool:
         """Return whether deleted files stay readable as earlier versions. `path` names a file that was just written."""
         with self._reading(path):
@@ -235,6 +259,7 @@ class RunFiles:
             raise RunInvalid(self.display_location, problem)
         return missing
 
+    @_tried_again
     def delete(self, *paths: str) -> int:
         """Destroy files durably. Returns how many existed, which can be fewer after a crash. Raises StorageFailed."""
         if not paths:
@@ -328,6 +353,7 @@ class RunFiles:
             except (FileNotFoundError, NotADirectoryError):
                 raise FileMissing(self.display_path(path)) from None
 
+    @_tried_again
     def _write(self, path: str, payload: bytes, sha256: str, mode: int) -> FileRef:
         self.fence()
         self._require_own_folder(path)

@@ -10,8 +10,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from raymu.errors import ConfigInvalid, ConnectionLost, FileCorrupt, FileUnreadable, JournalBusy, StorageFailed
 from raymu.store.files.database_files import begin_use, end_use
+from raymu.store.files.retries import retried
 from raymu.store.journal.dialects import DIALECTS
-from raymu.store.retries import retried
 from raymu.text import one_line
 
 _PASSWORDS = frozenset({"password", "sslpassword"})
@@ -66,8 +66,12 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
         """Open a connection to read. Raises JournalBusy, FileUnreadable; FileCorrupt for a damaged or missing journal."""
-        with self._translated_errors(is_reading=True), self._connected() as connection:
-            yield cast(sql.Connection, _RetriedReads(connection, self._dialect.is_lost))
+        with self._translated_errors(is_reading=True):
+            connection = self._connected()
+            try:
+                yield cast(sql.Connection, _RetriedReads(connection, self._dialect.is_lost))
+            finally:
+                _end(connection)
 
     def _connected(self) -> sql.Connection:
         """Connect, if need be in several attempts: nothing is done yet."""
@@ -87,9 +91,14 @@ class Database:
         Returns:
             What releases it and closes the connections; None if another connection has it.
         """
+
+        def attempt() -> tuple[sql.Connection, bool]:
+            connection = self._connected().execution_options(isolation_level="AUTOCOMMIT")
+            statement = sql.text(str(self._dialect.connection_lock))
+            return connection, bool(connection.execute(statement, {"name": name}).scalar_one())
+
         with self._translated_errors():
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            is_locked = connection.execute(sql.text(str(self._dialect.connection_lock)), {"name": name}).scalar_one()
+            connection, is_locked = retried(attempt, self._is_lost)  # a lock ends with its connection
 
         def release() -> None:
             with suppress(SQLAlchemyError):
@@ -111,8 +120,16 @@ class Database:
 
     def schema_differences(self) -> list[str]:
         """Return a phrase for everything in the schema that raymu did not create as it is. Raises as `reading`."""
-        with self.reading() as connection:
-            return list(self._dialect.schema_differences(connection))
+
+        def attempt() -> list[str]:
+            connection = self._connected()
+            try:
+                return list(self._dialect.schema_differences(connection))
+            finally:
+                _end(connection)
+
+        with self._translated_errors(is_reading=True):
+            return retried(attempt, self._is_lost)
 
     def close(self, *, at_rest: bool = False) -> None:
         """Close the connections. SQLite's file is then complete by itself, even if another process has it open.
@@ -170,6 +187,16 @@ class Database:
                 raise failure("the journal", problem) from error
             kind = FileUnreadable if self._dialect.is_unreachable(error) else FileCorrupt
             raise kind("the journal", problem) from error
+
+
+def _end(connection: sql.Connection) -> None:
+    """Give back a connection that has only read: if it is lost by now, nothing else is."""
+    try:
+        connection.close()
+    except SQLAlchemyError:
+        with suppress(SQLAlchemyError):
+            connection.invalidate()
+            connection.close()
 
 
 class _RetriedReads:

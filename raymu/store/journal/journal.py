@@ -9,13 +9,13 @@ import sqlalchemy as sql
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted
 from raymu.core.records import SampleId
 from raymu.errors import ConnectionLost, CoordinatorSuperseded, FileCorrupt, JournalBusy, RunInvalid, StorageFailed
+from raymu.store.files.retries import retried
 from raymu.store.journal.database import Database
 from raymu.store.journal.event_chain import BEGINNING, ChainHead, next_head, read_event
 from raymu.store.journal.id_cipher import IdCipher
 from raymu.store.journal.tables import EVENTS, FORGET, RECEIPTS, REVOKED, RUNS, TABLES
 from raymu.store.journal.transaction import Transaction, batches, receipt_row
 from raymu.store.receipts import ReceiptRow
-from raymu.store.retries import retried
 
 Result = TypeVar("Result")
 

@@ -261,7 +261,7 @@ def test_a_commit_that_failed_is_no_event(journal: Journal, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(sql.Connection, "_commit_impl", lose_the_request)
-        patch.setattr("raymu.store.retries.PAUSES_S", (0.0,))
+        patch.setattr("raymu.store.files.retries.PAUSES_S", (0.0,))
         with pytest.raises(StorageFailed, match="no room"):
             journal.append(SETTLE)
     assert list(journal.events()) == []
@@ -275,7 +275,7 @@ def test_a_commit_whose_success_cannot_be_found_out_is_noticed_before_the_next_w
     with monkeypatch.context() as patch:
         patch.setattr(sql.Connection, "_commit_impl", lose_the_answer)
         patch.setattr(Journal, "_has_committed", lambda _journal, _head: False)
-        patch.setattr("raymu.store.retries.PAUSES_S", ())
+        patch.setattr("raymu.store.files.retries.PAUSES_S", ())
         with pytest.raises(StorageFailed, match="connection lost"):
             journal.append(SETTLE)
     with pytest.raises(RunInvalid, match="a write that seemed to have failed; open the run again"):

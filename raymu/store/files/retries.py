@@ -27,3 +27,28 @@ def retried(attempt: Callable[[], Result], is_passing: Callable[[Exception], boo
                 raise
         time.sleep(pause_s * (1 + _random.random() / 2))
     return attempt()
+
+
+def is_passing_storage(error: Exception) -> bool:
+    """Tell whether an object store failed in a way that may pass: it was busy, had an error of its own, or was out of reach.
+
+    The client of S3 tries most requests again by itself, but not those whose answer breaks off, nor for ever.
+    """
+    cause = error.__cause__
+    return isinstance(cause, OSError) and any(mark in str(cause) for mark in _PASSING)
+
+
+_PASSING = (
+    "AWS Error INTERNAL_FAILURE",
+    "AWS Error NETWORK_CONNECTION",
+    "AWS Error REQUEST_TIMEOUT",
+    "AWS Error SERVICE_UNAVAILABLE",
+    "AWS Error SLOW_DOWN",
+    "AWS Error THROTTLING",
+    "HTTP status 500",
+    "HTTP status 502",
+    "HTTP status 503",
+    "HTTP status 504",
+    "NoSuchUpload",
+)
+"""Parts of the messages of pyarrow. The last one: a large upload was completed, and the answer lost."""
