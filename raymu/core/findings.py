@@ -13,6 +13,8 @@ class FindingKind(StrEnum):
     """The manifest or a key is missing, or not what was written."""
     JOURNAL = "journal"
     """The journal has other content than its coordinators wrote."""
+    SNAPSHOT = "snapshot"
+    """The saved state of the journal is not what was written, or does not follow from its events."""
     OLD_FILES = "old files"
     """The journal is newer than the files beside it."""
     TAKEOVER = "takeover"
@@ -81,6 +83,7 @@ class FindingKind(StrEnum):
 WAYS_OUT: Mapping[FindingKind, str] = {
     FindingKind.MANIFEST: _BACKUP,
     FindingKind.JOURNAL: _BACKUP,
+    FindingKind.SNAPSHOT: "`raymu settle` reads all events instead, and writes another one",
     FindingKind.OLD_FILES: "`raymu settle` repeats what the files lack",
     FindingKind.TAKEOVER: "a takeover is running or was interrupted; `raymu settle` completes it",
     FindingKind.OPEN_JOURNAL: "a coordinator has it open (`raymu stop` stops it), or was interrupted (run `raymu settle`)",

@@ -7,6 +7,7 @@ from statistics import fmean
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipt
 from raymu.core.remedies import REMEDIES
+from raymu.core.tallies import ChangeTally, ResidualTally
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +76,21 @@ def residuals_of(receipts: Iterable[Receipt]) -> Residuals:
         patched=MeanChange.of(part.change for part in patches.values()),
         untouched=MeanChange.of(untouched),
     )
+
+
+def residuals_by(tally: ResidualTally) -> Residuals:
+    """Return what the sums over all repairs say."""
+    return Residuals(
+        patches=tally.patches,
+        settled=tally.settled,
+        residual=_mean_change(tally.residual),
+        patched=_mean_change(tally.patched),
+        untouched=_mean_change(tally.untouched),
+    )
+
+
+def _mean_change(tally: ChangeTally) -> MeanChange:
+    return MeanChange(repairs=tally.repairs, change=tally.mean())
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

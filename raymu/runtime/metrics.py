@@ -9,7 +9,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import METRICS, Measurement, Metric, MetricKind
 from raymu.core.uri import basename

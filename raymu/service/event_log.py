@@ -12,7 +12,7 @@ from typing import TextIO
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.telemetry.log_fields import LogValue, log_fields
 
 _FIELDS = "raymu_fields"
@@ -57,8 +57,8 @@ class EventLog:
         self._run = run
 
     def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
-        requests = len(receipts.receipts())
-        log_event("opened", run=self._run, shards=len(board.lineages), requests=requests, open=len(board.open_requests))
+        requests, unrepaired = receipts.accepted, len(board.open_requests)
+        log_event("opened", run=self._run, shards=len(board.lineages), requests=requests, open=unrepaired)
 
     def on_event(self, event: Event) -> None:
         if is_logged():

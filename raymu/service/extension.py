@@ -13,7 +13,7 @@ from raymu.data.routes import Routes
 from raymu.data.spellings import spellings
 from raymu.data.tables import SampleTable, read_training_table, require_shape
 from raymu.errors import DataInvalid, RequestInvalid
-from raymu.service.history import replay
+from raymu.service.history import open_history
 from raymu.service.history_parts import added_homes
 from raymu.service.ingest import kept_rows, shard_tables
 from raymu.service.known_revocations import KnownRevocations
@@ -93,7 +93,7 @@ def check_extension(store: RunStore, extension: Extension) -> None:
     """Check an extension beside whoever works on the run, and change nothing. Raises what `read_new_samples` raises."""
     journal = store.journal(is_read_only=True)
     try:
-        board = replay(journal, store.manifest).board
+        board = open_history(store, journal).board
         samples = SampleIndex(store, board.samples_of, added_routes=lambda: board.added_routes)
         read_new_samples(store, extension, board.tables, board.epochs, journal, samples)
     finally:

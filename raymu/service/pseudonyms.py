@@ -25,6 +25,11 @@ def pseudonym(text: str, key: bytes) -> str:
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
+def key_forms(idempotency_key: str, key: bytes) -> tuple[str, str]:
+    """Return what a journal may have of an idempotency key: its pseudonym, and in version 0.1 the key itself."""
+    return pseudonym(identity_text("key", idempotency_key), key), idempotency_key
+
+
 KeptPseudonym = Mapping[str, Mapping[int, frozenset[str]]]
 """request -> shard -> pseudonyms of the raw ids that the journal keeps"""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from raymu.core.commands import PublishGeneration
 from raymu.core.records import Generation
-from raymu.service.history import History, replay
+from raymu.service.history import History, open_history
 from raymu.store.run import RunStore
 from raymu.text import plural
 
@@ -45,7 +45,7 @@ def served_generation(store: RunStore) -> Generation:
     history = None
     with closing(store.journal(is_read_only=True)) as journal:
         if journal.has_unpublished_requests():
-            history = replay(journal, store.manifest)
+            history = open_history(store, journal)
     generation = store.current()
     return rewound_for_accepted(generation, history) if history else generation
 
@@ -76,5 +76,5 @@ def waiting_requests(store: RunStore) -> Waiting | None:
     with closing(store.journal(is_read_only=True)) as journal:
         if not journal.has_unpurged_requests():
             return None
-        board = replay(journal, store.manifest).board
+        board = open_history(store, journal).board
     return Waiting(requests=len(board.open_requests), is_kept=board.keeps_states) if board.open_requests else None

@@ -11,10 +11,10 @@ from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Generation, Remedy, ShardState
 from raymu.core.repair_speed import RepairSpeed
-from raymu.core.residuals import Residuals, residuals_of
+from raymu.core.residuals import Residuals, residuals_by
 from raymu.core.uri import basename
 from raymu.core.workload import settle_passes
-from raymu.service.history import History, replay
+from raymu.service.history import History, open_history, replay
 from raymu.service.served import rewound_for_accepted
 from raymu.service.shard.messages import ShardLocation, ShardLocations
 from raymu.store.presence import Presence
@@ -136,7 +136,7 @@ class RunStatus:
 def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
     """Read a run's status; `locations` are shown with the shards. Raises RunInvalid if the run is not trained."""
     with closing(store.journal(is_read_only=True)) as journal:
-        history = replay(journal, store.manifest)
+        history = open_history(store, journal)
     generation = rewound_for_accepted(store.current(), history)
     now, presence = datetime.now(UTC), store.presence.read()
     coordinator = None if presence is None or presence.is_ended else presence
@@ -153,7 +153,7 @@ def status_of(
 ) -> RunStatus:
     """Combine the current generation and the history into a status."""
     locations = locations or {}
-    requests, settlements = history.receipts.receipts(), history.board.settle_workloads()
+    requests, done, settlements = history.receipts.open, history.receipts.done, history.board.settle_workloads()
     weights = {
         served.shard: served.checkpoint.weights_sha256 for served in generation.constituents if served.checkpoint
     }
@@ -181,12 +181,14 @@ def status_of(
             for lineage in generation.lineages
         ),
         requests=RequestCounts(
-            accepted=reached[RequestStage.ACCEPTED],
-            published=reached[RequestStage.PUBLISHED],
-            purged=reached[RequestStage.PURGED],
-            settled=reached[RequestStage.SETTLED],
-            missed=sum(receipt.at(now).due_met is False for receipt in requests),
-            overdue=sum(receipt.at(now).is_overdue for receipt in requests),
+            accepted=done.requests + reached[RequestStage.ACCEPTED],
+            published=done.requests + reached[RequestStage.PUBLISHED],
+            purged=done.requests + reached[RequestStage.PURGED],
+            settled=done.requests + reached[RequestStage.SETTLED],
+            missed=done.exact_late
+            + done.overdue_at(now)
+            + sum(receipt.at(now).due_met is False for receipt in requests),
+            overdue=done.overdue_at(now) + sum(receipt.at(now).is_overdue for receipt in requests),
         ),
         debt=Debt(
             shards=sum(bool(lineage.debts) for lineage in history.board.lineages),
@@ -198,7 +200,7 @@ def status_of(
             for remedy, speed in ((remedy, history.board.speeds.of(remedy)) for remedy in Remedy)
             if speed.repairs
         },
-        residuals=residuals_of(requests),
+        residuals=residuals_by(history.receipts.residuals),
         inexact=tuple(dict.fromkeys(reason for lineage in generation.lineages for reason in lineage.inexact)),
     )
 
@@ -217,7 +219,7 @@ def _forecast_error(speed: RepairSpeed) -> RemedyForecastError:
 def trained_on(store: RunStore) -> int:
     """Return how many workers trained the run."""
     with closing(store.journal(is_read_only=True)) as journal:
-        return replay(journal, store.manifest).trained_on
+        return open_history(store, journal).trained_on
 
 
 def receipts(store: RunStore) -> tuple[Receipt, ...]:

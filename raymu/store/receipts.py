@@ -84,22 +84,66 @@ def check_receipts(rows: Iterable[ReceiptRow], *, run: str, public_key: bytes) -
         yield link["event"], receipt
 
 
-def check_chain(rows: Sequence[ReceiptRow], *, run: str, public_key: bytes) -> list[tuple[int, str]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastReceipt:
+    """The receipt that later ones follow."""
+
+    number: int
+    """Number of the receipt, from 1."""
+    sha256: str
+    """Hash of its document, in hex."""
+
+    @classmethod
+    def of(cls, row: ReceiptRow | None) -> "LastReceipt | None":
+        """Name a receipt; None without one."""
+        return cls(number=row.number, sha256=row.sha256) if row else None
+
+
+def check_chain(
+    rows: Sequence[ReceiptRow], *, run: str, public_key: bytes, after: LastReceipt | None = None
+) -> list[tuple[int, str]]:
     """Check the links of all issued receipts, and the signature of the last one, which all others follow from.
 
+    Args:
+        rows: All receipts; those from `after` on, if it is given.
+        run: Id of the run.
+        public_key: 32 bytes
+        after: A receipt whose hash is known otherwise.
+
     Returns:
-        for each receipt, the number of the journal event that completed it, and its request
+        for each receipt after it, the number of the journal event that completed it, and its request
 
     Raises:
         FileCorrupt: A receipt was changed, removed or moved. The message names it.
     """
-    befores = (None, *rows)
+    befores: Sequence[ReceiptRow | None] = (None, *rows)
+    if after:
+        if not rows or LastReceipt.of(rows[0]) != after:
+            raise FileCorrupt(f"receipt {after.number}", "it is missing, or not the one that was issued")
+        befores, rows = rows, rows[1:]
     issued = [
         (_linked(row, before, run=run)[1]["event"], row.request_id) for row, before in zip(rows, befores, strict=False)
     ]
     if rows:
         _require_signature(rows[-1], public_key)
     return issued
+
+
+def issued_receipt(row: ReceiptRow, *, run: str, public_key: bytes) -> tuple[int, Receipt]:
+    """Read one issued receipt by itself: its signature is checked, and its place among the others is not.
+
+    Returns:
+        the number of the journal event that completed it, and the receipt
+
+    Raises:
+        FileCorrupt: It is not a receipt of this run as it was issued.
+    """
+    tree, link = _parts(row)
+    _require_signature(row, public_key)
+    if (link["run"], link["number"], tree["request_id"]) != (run, row.number, row.request_id):
+        raise FileCorrupt(row.name, "it belongs to another request")
+    receipt: Receipt = from_json(Receipt, canonical_json(tree), source=row.name)
+    return link["event"], receipt
 
 
 def latest_by_request(rows: Sequence[ReceiptRow]) -> dict[str, dict[str, Any]]:
@@ -109,19 +153,24 @@ def latest_by_request(rows: Sequence[ReceiptRow]) -> dict[str, dict[str, Any]]:
 
 def _linked(row: ReceiptRow, before: ReceiptRow | None, *, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the entries of a receipt, and its link to the receipt before it. Raises FileCorrupt."""
+    tree, link = _parts(row)
+    position = (link["run"], link["number"], link["previous_sha256"])
+    if position != (run, before.number + 1 if before else 1, before.sha256 if before else ""):
+        raise FileCorrupt(row.name, "it, or one before it, is missing or in another order")
+    if (tree["request_id"], link["number"]) != (row.request_id, row.number):
+        raise FileCorrupt(row.name, "it belongs to another request")
+    return tree, link
+
+
+def _parts(row: ReceiptRow) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the entries of a receipt, and its link, which has what a link has. Raises FileCorrupt."""
     tree = parse_json(row.document, source=row.name)
     try:
         link = tree.pop(_CHAIN)
         del tree[_SIGNATURE]
-        position = (link["run"], link["number"], link["previous_sha256"])
-        named = (tree["request_id"], link["number"])
-        _ = link["event"]
+        _ = tree["request_id"], link["run"], link["number"], link["previous_sha256"], link["event"]
     except (KeyError, AttributeError, TypeError) as error:
         raise FileCorrupt(row.name, "not a receipt of this version") from error
-    if position != (run, before.number + 1 if before else 1, before.sha256 if before else ""):
-        raise FileCorrupt(row.name, "it, or one before it, is missing or in another order")
-    if named != (row.request_id, row.number):
-        raise FileCorrupt(row.name, "it belongs to another request")
     return tree, link
 
 

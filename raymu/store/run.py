@@ -52,6 +52,9 @@ Value = TypeVar("Value")
 _CONTENT = frozenset({"samples", "sample index", "routes", "checkpoint", "updates", "patched state"})
 """Kinds of files that are named by their content, and that generations refer to."""
 
+MOST_HASHED_ON_OPENING = 64 * 2**20
+"""Bytes of the closed journal up to which every coordinator compares its hash; only `verify` hashes a longer one."""
+
 _ROOM = 64 * 1024
 """Bytes that a storage must still take before a request is accepted: about a rewound generation, and its events."""
 
@@ -277,7 +280,9 @@ class RunStore:
                 f"it has term {term}, and {TERM}, which a takeover writes first, has {self.fencing.term()}",
             )
         if self.config.cluster.journal is None:
-            is_sealed = matches_seal(self.files, self.keys, term=term, sequence=sequence)
+            is_sealed = matches_seal(
+                self.files, self.keys, term=term, sequence=sequence, most_bytes=MOST_HASHED_ON_OPENING
+            )
             if is_sealed is False:  # None: a coordinator has it open, or was interrupted
                 raise FileCorrupt(self.files.display_path(JOURNAL), "it is not the file that its coordinator closed")
 

@@ -1,6 +1,6 @@
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 
 
 class RecordingObserver:

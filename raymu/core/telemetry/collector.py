@@ -1,7 +1,7 @@
 """Measures a run: counters and histograms from its events, gauges from its state."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -16,9 +16,10 @@ from raymu.core.events import (
     ShardFailed,
     ShardRepaired,
 )
-from raymu.core.receipt import Receipts, RequestStage
+from raymu.core.receipt import RequestStage
+from raymu.core.receipts import Receipts
 from raymu.core.records import Remedy
-from raymu.core.residuals import residuals_of
+from raymu.core.residuals import residuals_by
 from raymu.core.telemetry import metrics
 from raymu.core.telemetry.metrics import SHARD_DUTIES, TRAINING, Measurement, MetricKind, ShardActivity
 from raymu.core.verdict import Verdict
@@ -55,6 +56,7 @@ class MetricsCollector:
         self._gauges: list[Measurement] | None = None  # None: an event has come since
         self._next_due_s, self._settle_by_s = 0.0, 0.0
         self._owed_until_s: tuple[float, ...] = ()  # due times of the requests that are not exact
+        self._overdue_for_good = 0  # inconclusive requests that are past their due date
         self._exact_too_late = 0
 
     def zeros(self) -> list[Measurement]:
@@ -81,7 +83,7 @@ class MetricsCollector:
             case GenerationPublished():
                 return [metrics.GENERATIONS.of(1.0), *self._published_waits(event)]
             case RequestsPurged(request_ids=request_ids, rows=rows):
-                waits = [self._wait(request_id, RequestStage.PURGED, event.at) for request_id in request_ids]
+                waits = self._waits(request_ids, RequestStage.PURGED, event.at)
                 return [*([metrics.DESTROYED_SAMPLES.of(float(rows))] if rows else []), *waits]
             case GenerationEvaluated(accuracy=accuracy):
                 self._accuracy = accuracy
@@ -118,12 +120,13 @@ class MetricsCollector:
         timed = [metrics.NEXT_DUE.of(self._next_due_s), metrics.SETTLE_BY.of(self._settle_by_s)]
         if self._settle_by_s:
             timed.append(metrics.DEADLINE_SLACK.of(self._settle_by_s - now.timestamp()))
-        overdue = sum(due_s < now.timestamp() for due_s in self._owed_until_s)
+        overdue = self._overdue_for_good + sum(due_s < now.timestamp() for due_s in self._owed_until_s)
         timed += [metrics.OVERDUE.of(float(overdue)), metrics.MISSED.of(float(overdue + self._exact_too_late))]
         return [*self._gauges, *timed]
 
     def _request_gauges(self) -> list[Measurement]:
-        counts = Counter(receipt.stage for receipt in self._receipts.receipts())
+        counts = Counter(receipt.stage for receipt in self._receipts.open)
+        counts[RequestStage.SETTLED] += self._receipts.done.requests
         gauges = [metrics.RUN.of(1.0, name=self._name)]
         gauges += [metrics.REQUESTS.of(float(counts[stage]), state=stage) for stage in RequestStage]
         if self._accuracy is not None:
@@ -149,7 +152,7 @@ class MetricsCollector:
 
     def _residual_gauges(self) -> list[Measurement]:
         """Return the means that are known. A label names a kind of states or of samples, never a shard."""
-        residuals = residuals_of(self._receipts.receipts())
+        residuals = residuals_by(self._receipts.residuals)
         means = {
             "residual": residuals.residual,
             "untouched": residuals.untouched,
@@ -170,25 +173,27 @@ class MetricsCollector:
 
     def _update_deadlines(self, now: datetime) -> None:
         owed = self._board.owed
-        receipts = [self._receipts.receipt(request_id) for request_id in owed]
+        receipts, done = self._receipts.open, self._receipts.done.at(now)
         due = deadlines(receipts, owed, self._board.settle_workloads(), now=now, workers=self._workers)
-        everything = self._receipts.receipts()
-        self._owed_until_s = tuple(receipt.due_at.timestamp() for receipt in everything if not receipt.is_exact)
-        self._exact_too_late = sum(receipt.is_exact and receipt.at(now).due_met is False for receipt in everything)
+        inexact = [*done.inconclusive_due, *(receipt.due_at for receipt in receipts if not receipt.is_exact)]
+        self._owed_until_s = tuple(due_at.timestamp() for due_at in inexact)
+        self._overdue_for_good = done.overdue
+        late = sum(receipt.is_exact and receipt.at(now).due_met is False for receipt in receipts)
+        self._exact_too_late = done.exact_late + late
         self._next_due_s = min((deadline.due_at.timestamp() for deadline in due), default=0.0)
         starts_s = [deadline.due_at.timestamp() - deadline.exact_after_s for deadline in due]
         self._settle_by_s = min(starts_s, default=0.0)
 
     def _published_waits(self, event: GenerationPublished) -> list[Measurement]:
         """Measure how long requests took to the stages that a generation brings them to."""
-        exact = [request_id for request_id in event.repaired if self._receipts.receipt(request_id).settled_at]
+        exact = [request_id for request_id in event.repaired if self._receipts.is_settled(request_id)]
         reached = (
             (RequestStage.REWOUND, event.rewound),
             (RequestStage.PUBLISHED, event.repaired),
             (RequestStage.SETTLED, (*exact, *event.settled)),
         )
-        return [self._wait(request_id, stage, event.at) for stage, request_ids in reached for request_id in request_ids]
+        return [wait for stage, request_ids in reached for wait in self._waits(request_ids, stage, event.at)]
 
-    def _wait(self, request_id: str, stage: RequestStage, at: datetime) -> Measurement:
-        received_at = self._receipts.receipt(request_id).received_at
-        return metrics.REQUEST_SECONDS.of(max(0.0, (at - received_at).total_seconds()), state=stage)
+    def _waits(self, request_ids: Sequence[str], stage: RequestStage, at: datetime) -> list[Measurement]:
+        waits_s = [(at - receipt.received_at).total_seconds() for receipt in self._receipts.of(request_ids).values()]
+        return [metrics.REQUEST_SECONDS.of(max(0.0, wait_s), state=stage) for wait_s in waits_s]

@@ -39,6 +39,8 @@ from raymu.service.coordinator.resumption import Resumption, retrain_inconclusiv
 from raymu.service.coordinator.run_state import check_requests, read_before_takeover, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
 from raymu.service.extension import Extension, read_new_samples
+from raymu.service.history import replay
+from raymu.service.issued_receipts import JournalReceipts
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmittedRequest, submission_result
 from raymu.service.requests.revocation import Revocation, SubmissionResult
@@ -96,6 +98,7 @@ class Coordinator:
             state = read_state(store, session.journal, workers=fleet.workers)
         self._opened_at = session.journal.written
         history, samples = state.history, state.samples
+        history.receipts.issued = JournalReceipts(store, session.journal)
         self._samples = samples
         store.bind_key()
         if history.configured and history.configured != store.config.unlearning:
@@ -204,8 +207,10 @@ class Coordinator:
                 await self._accept(admitted)
             with _marking(results):
                 await self._run_to_completion(results)
-        receipts = (self.receipt(result.request_id) for result in results if result.request_id)
-        return RevokeResult(receipts=tuple(receipts), results=tuple(results))
+        accepted = [result.request_id for result in results if result.request_id]
+        found = await self._session.offload(partial(executor.receipts.of, accepted))
+        receipts = tuple(found[request_id].at(self._session.clock()) for request_id in accepted)
+        return RevokeResult(receipts=receipts, results=tuple(results))
 
     async def submit(self, revocations: Sequence[Revocation], progress: Progress) -> list[SubmissionResult]:
         """Accept or refuse many requests, each by itself, and carry them out. Each touched shard is repaired once.
@@ -254,24 +259,26 @@ class Coordinator:
         resumption = Resumption(executor)
         started = await executor.repeat_lost_revocations()
         await self._finish_training(progress)
-        unsettled = [receipt for receipt in executor.receipts.receipts() if not receipt.is_exact]
+        began_at, before = self._session.clock(), executor.receipts.open
         due = {
             receipt.request_id
-            for receipt in unsettled
+            for receipt in before
             if receipt.settled_at is None and (due_by is None or receipt.due_at <= due_by)
         }
-        with executor.progress_to(progress):
+        with executor.progress_to(progress), executor.receipts.watching_settled() as ids:
             await resumption.begin(started)
             await settle_requests(executor, self._session, due)
             if due_by is None and not await self._is_inexact():
                 await retrain_inconclusive(executor, self._session)
             await executor.wait_until(lambda: resumption.is_done)
         reports = resumption.reports
-        settled = [
-            now
-            for receipt in unsettled
-            if (now := self.receipt(receipt.request_id)).settled_at and now.settled_at != receipt.settled_at
-        ]
+        now = self._session.clock()
+        found = await self._session.offload(partial(executor.receipts.of, ids))
+        order = {receipt.request_id: number for number, receipt in enumerate(before)}
+        settled = sorted(
+            (receipt.at(now) for receipt in found.values() if receipt.accepted_at <= began_at),
+            key=lambda receipt: (receipt.accepted_at, order.get(receipt.request_id, 0)),
+        )
         return SettleResult(
             generation=self._publisher.generation,
             shards=tuple(sorted({report.shard for report in reports})),
@@ -420,7 +427,7 @@ class Coordinator:
         owed = self.board.owed
         if not owed:
             return ()
-        now, workers, receipts = self._session.clock(), self._fleet.workers, self._executor.receipts.receipts()
+        now, workers, receipts = self._session.clock(), self._fleet.workers, self._executor.receipts.open
         return deadlines(receipts, owed, self.board.settle_workloads(), now=now, workers=workers)
 
     async def require_current(self) -> None:
@@ -434,8 +441,9 @@ class Coordinator:
 
     def receipts(self) -> tuple[Receipt, ...]:
         """Return all receipts as they stand now, in the order of acceptance."""
-        now = self._session.clock()
-        return tuple(receipt.at(now) for receipt in self._executor.receipts.receipts())
+        now, store = self._session.clock(), self._session.store
+        receipts = replay(self._session.journal, store.manifest).receipts.receipts()
+        return tuple(receipt.at(now) for receipt in receipts)
 
     async def close(self) -> None:
         """Leave the run. The next coordinator resumes the work that is running."""
@@ -443,6 +451,7 @@ class Coordinator:
         await self._fleet.close()
         try:
             with suppress(CoordinatorSuperseded):
+                await self._executor.save_snapshot_if_due()
                 await self._session.leave()
         except RaymuError as error:
             if self._session.journal.written != self._opened_at:
@@ -488,7 +497,6 @@ class Coordinator:
             hashes={request.request_id: request.hashes for request in requests},
         )
         await self._session.offload(commit)
-        self._admission.remember(requests)
         try:
             await self._executor.apply(event)
         except BaseException as error:
@@ -499,8 +507,8 @@ class Coordinator:
         """Wait until the accepted requests are rewound, repaired, published and purged."""
         await self._executor.resume()
         accepted = [result.request_id for result in results if result.request_id]
-        receipt = self._executor.receipts.receipt
-        await self._executor.wait_until(lambda: all(receipt(request_id).purged_at for request_id in accepted))
+        is_purged = self._executor.receipts.is_purged
+        await self._executor.wait_until(lambda: all(map(is_purged, accepted)))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from raymu.core.commands import (
     TrainShard,
 )
 from raymu.core.events import DamageFound, Event, RunTrained, ShardFailed, ShardRepaired, WorkResumed
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.records import SampleId
 from raymu.data.frames import TableData
 from raymu.errors import ShardRepairFailed, WorkerLost
@@ -27,6 +27,7 @@ from raymu.service.coordinator.damage import Damage, find_damage, restore_routes
 from raymu.service.coordinator.garbage import GarbageCollector
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
+from raymu.service.coordinator.snapshots import SnapshotKeeper
 from raymu.service.held_out import restore_held_out
 from raymu.service.history import History
 from raymu.service.shard.fleet import ShardFleet
@@ -84,6 +85,7 @@ class Executor:
             observers: Called at every event.
         """
         self._session, self._fleet = session, fleet
+        self._snapshots = SnapshotKeeper(session, history, workers=lambda: fleet.workers)  # before anything changes it
         self.board, self.receipts = history.board, history.receipts
         self.publisher = Publisher(session, published=history.published)
         self.garbage = GarbageCollector(session, self.publisher, self.board)
@@ -91,7 +93,7 @@ class Executor:
         """Reports of the finished repairs, in the order of their arrival."""
         self.trained: dict[int, TrainReport] = {}
         """Reports of the shards that were trained here."""
-        self._accuracy = AccuracyTracker(session, measured=(event.number for event in history.evaluations))
+        self._accuracy = AccuracyTracker(session, measured=[history.measured])
         self._arrived = ArrivedReports()
         self._listeners: list[Progress] = []
         self._tasks: dict[asyncio.Task[None], ShardCommand] = {}  # each follows the work of one shard
@@ -145,6 +147,12 @@ class Executor:
                         task.add_done_callback(self._end)
                     case Purge():
                         await self.apply(await self.publisher.purge(command, self.receipts))
+                        await self._snapshots.save_if_due()
+
+    async def save_snapshot_if_due(self) -> None:
+        """Save the state of the run if enough events have come. Raises CoordinatorSuperseded, CoordinatorLost."""
+        async with self._session.turn():
+            await self._snapshots.save_if_due()
 
     async def resume(self) -> frozenset[int]:
         """Continue work that an earlier coordinator or failure left undone. Returns the shards whose work it started."""

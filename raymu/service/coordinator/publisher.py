@@ -4,7 +4,7 @@ from functools import partial
 
 from raymu.core.commands import PublishGeneration, Purge
 from raymu.core.events import GenerationPublished, RequestsPurged
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.records import Generation, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.service.coordinator.session import Session

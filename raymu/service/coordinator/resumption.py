@@ -47,7 +47,7 @@ async def settle_requests(executor: Executor, session: Session, request_ids: Set
         return {lineage.shard for lineage in lineages if not request_ids.isdisjoint(lineage.debts)} - requested
 
     def is_settled() -> bool:
-        return all(executor.receipts.receipt(request_id).settled_at for request_id in request_ids)
+        return all(map(executor.receipts.is_settled, request_ids))
 
     while not is_settled():
         if shards := unrequested():

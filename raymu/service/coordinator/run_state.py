@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from raymu.errors import FileCorrupt, FileMissing
-from raymu.service.history import History, replay, require_untampered
+from raymu.service.history import History, open_history, require_untampered
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import SampleIndex
@@ -29,11 +29,11 @@ class RunState:
 
 
 def read_state(store: RunStore, journal: Journal, *, workers: int) -> RunState:
-    """Replay the journal for a coordinator with this many workers, and check all that it stores beside the events.
+    """Read the state for a coordinator with this many workers, and check what the journal stores beside the events.
 
     Raises FileCorrupt, RunFormatTooNew.
     """
-    head, history = journal.head(), replay(journal, store.manifest, workers=workers)
+    head, history = journal.head(), open_history(store, journal, workers=workers)
     require_untampered(store, journal, history)
     board = history.board
     return RunState(head, history, SampleIndex(store, board.samples_of, added_routes=lambda: board.added_routes))

@@ -13,7 +13,7 @@ from raymu.core.repair_speed import PredictionInterval
 from raymu.core.requests import RevocationRequest
 from raymu.core.workload import ShardWorkload
 from raymu.errors import FileMissing, RequestInvalid
-from raymu.service.history import History, replay
+from raymu.service.history import History, open_history
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
 from raymu.store.run import RunStore
@@ -127,7 +127,7 @@ def _admitted(store: RunStore, revocation: Revocation, *, workers: int | None) -
     """
     with closing(store.journal(is_read_only=True)) as journal:
         while True:
-            head, history = journal.head(), replay(journal, store.manifest, workers=workers)
+            head, history = journal.head(), open_history(store, journal, workers=workers)
             try:
                 [admitted], _ = Admission(store, journal, history).admit_together([revocation], now=datetime.now(UTC))
             except FileMissing:

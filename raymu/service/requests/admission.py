@@ -1,6 +1,6 @@
 """Admission of requests in bulk, by the samples that the run holds and those that were revoked."""
 
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -8,11 +8,10 @@ from functools import partial
 from typing import TypeVar
 
 from raymu.core.records import SampleId
-from raymu.core.requests import RevocationRequest
 from raymu.data.ids import as_sample_id
 from raymu.errors import RaymuError, RequestInvalid
 from raymu.service.history import History
-from raymu.service.pseudonyms import identity_text, pseudonym
+from raymu.service.pseudonyms import identity_text, key_forms, pseudonym
 from raymu.service.requests.admission_rules import (
     AdmissionResult,
     AdmittedRequest,
@@ -47,13 +46,8 @@ class Admission:
             samples: The samples that the run holds, if others use them too.
         """
         self._store, self._journal = store, journal
-        self._by_key = dict(history.requests_by_key)
         board = history.board
         self._samples = samples or SampleIndex(store, board.samples_of, added_routes=lambda: board.added_routes)
-
-    def remember(self, requests: Iterable[RevocationRequest]) -> None:
-        """Remember the idempotency keys of requests that were committed."""
-        self._by_key.update({request.key: request for request in requests if request.key})
 
     def admit_together(
         self, revocations: Sequence[Revocation], *, now: datetime
@@ -81,7 +75,10 @@ class Admission:
         samples = self._requested_samples(sample_id for request in parsed for sample_id in request.sample_ids)
         owners = [request.owner for request in parsed if request.owner is not None]
         revoked = self._journal.revoked_by([*owners, *(sample.pseudonym for sample in samples.values())])
-        by_key: ChainMap[str, RevocationRequest] = ChainMap({}, self._by_key)
+        keys = [revocation.key for revocation in revocations if revocation.key]
+        by_key = self._journal.requests_by_key(
+            [form for key in keys for form in key_forms(key, self._store.keys.hash_key)]
+        )
         admissions: list[AdmissionResult] = []
         for request in parsed:
             named = [samples[sample_id] for sample_id in request.sample_ids]

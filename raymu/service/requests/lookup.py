@@ -5,8 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from raymu.core.records import SampleId
-from raymu.service.history import replay
-from raymu.service.pseudonyms import Kind, identity_text, pseudonym
+from raymu.service.pseudonyms import Kind, identity_text, key_forms, pseudonym
 from raymu.service.requests.identities import id_forms, owner_forms
 from raymu.store.run import RunStore
 
@@ -36,7 +35,7 @@ def find_requests(
     }
     with closing(store.journal(is_read_only=True)) as journal:
         revoked = journal.revoked_by(list(hashes.values()))
-        by_key = replay(journal, store.manifest).requests_by_key if keys else {}
+        by_key = journal.requests_by_key([form for key in keys for form in key_forms(key, hash_key)])
     requests = [
         FoundRequest(
             kind=kind,
@@ -45,7 +44,7 @@ def find_requests(
         )
         for kind, value, several in forms
     ]
-    for key in keys:  # journals of version 0.1 may have the key itself
-        request = by_key.get(pseudonym(identity_text("key", key), hash_key)) or by_key.get(key)
+    for key in keys:
+        request = next((by_key[form] for form in key_forms(key, hash_key) if form in by_key), None)
         requests.append(FoundRequest(kind="key", value=key, request_id=request.request_id if request else None))
     return requests

@@ -4,7 +4,7 @@ from contextlib import closing
 
 from raymu.core.records import SampleId
 from raymu.errors import RequestInvalid
-from raymu.service.history import replay
+from raymu.service.history import open_history
 from raymu.store.run import RunStore
 
 
@@ -22,7 +22,7 @@ def samples_left(store: RunStore, shard: int) -> tuple[SampleId, ...]:
     if shards == 1:
         raise RequestInvalid("the run has a single shard, and predicts nothing without it; train anew")
     with closing(store.journal(is_read_only=True)) as journal:
-        tables = replay(journal, store.manifest).board.tables
+        tables = open_history(store, journal).board.tables
         named = frozenset[SampleId]().union(*journal.raw_ids_of_shard(shard).values())
     ids = [sample_id for sample_id in store.read_table(tables[shard])["id"].to_pylist() if sample_id not in named]
     if not ids:

@@ -12,6 +12,7 @@ from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.pseudonyms import pseudonym_mismatches
 from raymu.service.shard.stages import PartialReport, report_kind
+from raymu.service.verify.derived import index_findings, snapshot_findings
 from raymu.service.verify.descent import descent_findings
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.leftovers import leftover_findings, needed_files, unless_unfinished
@@ -47,6 +48,8 @@ def _journal(evidence: Evidence) -> Findings:
         yield fails(FindingKind.JOURNAL, f"the journal has {difference}")
     for mismatch in pseudonym_mismatches(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
         yield fails(FindingKind.JOURNAL, mismatch)
+    yield from index_findings(recorded)
+    yield from snapshot_findings(store, recorded)
     if store.config.cluster.journal is None:
         is_sealed = matches_seal(store.files, store.keys, term=recorded.term, sequence=recorded.head.sequence)
         if is_sealed is None and recorded.term != evidence.own_term:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, RunTrained, ShardRepaired
-from raymu.core.receipt import Receipt, Receipts
+from raymu.core.receipt import Receipt
+from raymu.core.receipts import Receipts
 from raymu.core.records import FileRef, Generation
 from raymu.core.requests import RevocationRequest
 from raymu.core.run_shape import RunShape
@@ -32,6 +33,12 @@ class Recorded:
     revoked: dict[str, str]
     """pseudonym -> request"""
     kept: KeptPseudonym
+    request_index: dict[str, tuple[int, str | None]] | None
+    """request -> number of the event that accepted it, and its key; None in a journal of version 0.2"""
+    snapshot: tuple[ChainHead, str] | None
+    """The newest snapshot, with the event that it follows; None without a sound one."""
+    has_snapshot: bool
+    """Whether there is one, sound or not."""
 
     @property
     def head(self) -> ChainHead:
@@ -56,6 +63,9 @@ class Recorded:
             receipt_rows=tuple(journal.receipt_rows()),
             revoked=journal.revoked(),
             kept=kept_pseudonyms(journal, key=store.keys.hash_key),
+            request_index=journal.request_index(),
+            snapshot=journal.snapshot(),
+            has_snapshot=journal.has_snapshot(),
         )
 
 

@@ -45,8 +45,13 @@ def end_use(database: str) -> None:
                     os.close(descriptor)
 
 
-def read_in_use(path: str) -> bytes | None:
-    """Return the bytes of a file of a database that is in use; None if it is not, so that any way to read it will do.
+def read_in_use(path: str, *, offset: int = 0, length: int | None = None) -> bytes | None:
+    """Return bytes of a file of a database that is in use; None if it is not, so that any way to read it will do.
+
+    Args:
+        path: The file.
+        offset: Where to begin.
+        length: Number of bytes; None for all up to the end.
 
     Raises OSError.
     """
@@ -61,4 +66,4 @@ def read_in_use(path: str) -> bytes | None:
         if inode not in descriptors:
             descriptors[inode] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         size = os.fstat(descriptors[inode]).st_size
-        return os.pread(descriptors[inode], size, 0)
+        return os.pread(descriptors[inode], size - offset if length is None else length, offset)

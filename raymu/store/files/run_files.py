@@ -131,6 +131,23 @@ class RunFiles:
             payload: bytes = file.read()
         return payload
 
+    def parts(self, path: str, *, part_bytes: int = 8 * 2**20) -> Iterator[bytes]:
+        """Yield the bytes of a file of the run's disk part by part. Raises FileMissing, FileUnreadable."""
+        for offset in range(0, self.size(path), part_bytes):
+            part = self._read_in_use(path, offset=offset, length=part_bytes)
+            if part is None:
+                with self._opened(path) as file:
+                    part = file.read_at(part_bytes, offset)
+            yield part
+
+    def size(self, path: str) -> int:
+        """Return the bytes that a file of the run's disk has. Raises FileMissing, FileUnreadable."""
+        with self._reading(path):
+            try:
+                return os.stat(self._at(path)).st_size
+            except (FileNotFoundError, NotADirectoryError):
+                raise FileMissing(self.display_path(path)) from None
+
     @_tried_again
     def read_cached(self, path: str) -> bytes:
         """Read a small file that rarely changes: an object with an unchanged ETag is not fetched again.
@@ -346,10 +363,10 @@ class RunFiles:
             except (FileNotFoundError, NotADirectoryError):
                 raise FileMissing(self.display_path(path)) from None
 
-    def _read_in_use(self, path: str) -> bytes | None:
+    def _read_in_use(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes | None:
         with self._reading(path):
             try:
-                return read_in_use(self._at(path))
+                return read_in_use(self._at(path), offset=offset, length=length)
             except (FileNotFoundError, NotADirectoryError):
                 raise FileMissing(self.display_path(path)) from None
 

@@ -1,6 +1,6 @@
 """A SQL database as the journal needs it: commits that survive a power cut, and deleted rows that leave no residue."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 from weakref import finalize
@@ -37,6 +37,8 @@ class Database:
         self._dirty_table: str | None = None
         """A table whose deleted rows may have left residue; empty for none in particular."""
         self._has_written = False
+        self._found: set[str] = set()
+        """Names of tables that exist."""
 
         def configure(connection: Any, _record: object) -> None:
             self._begin_use()
@@ -54,6 +56,20 @@ class Database:
             if self._dialect.schema_lock:
                 connection.exec_driver_sql(self._dialect.schema_lock)
             tables.create_all(connection)
+
+    def add_tables(self, tables: sql.MetaData, later: Iterable[sql.Table]) -> None:
+        """Create the tables if one of the later ones does not exist. Raises as `create`."""
+        if not all(map(self.has_table, later)):
+            self.create(tables)
+
+    def has_table(self, table: sql.Table) -> bool:
+        """Return whether a table exists. Raises as `reading`."""
+        if table.name not in self._found:
+            with self._translated_errors(is_reading=True):
+                if not sql.inspect(self._engine).has_table(table.name):
+                    return False
+            self._found.add(table.name)
+        return True
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:

@@ -46,6 +46,12 @@ def next_head(before: ChainHead, payload: str, key: bytes) -> ChainHead:
     return ChainHead(sequence=sequence, seal=hmac.new(key, message, hashlib.sha256).hexdigest())
 
 
+def snapshot_seal(head: ChainHead, payload: str, key: bytes) -> str:
+    """Return the seal of a snapshot: hex HMAC-SHA256 over it, and over the event that it follows."""
+    message = f"snapshot\n{head.sequence}\n{head.seal}\n{payload}".encode()
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
 def read_event(payload: str, sequence: int) -> Event:
     """Read an event whose seal is valid. Raises RunFormatTooNew if a newer raymu wrote it."""
     try:

@@ -1,6 +1,7 @@
 """The seal of the closed journal file: its hash, since no query notices a flipped bit between the rows."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from raymu.errors import FileCorrupt, FileMissing
@@ -40,18 +41,30 @@ def seal_journal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) ->
     files.write(JOURNAL_SEAL, seal(_current_seal(files, term=term, sequence=sequence), keys.hash_key))
 
 
-def matches_seal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) -> bool | None:
+def matches_seal(
+    files: RunFiles, keys: RunKeys, *, term: int, sequence: int, most_bytes: int | None = None
+) -> bool | None:
     """Return whether the file is the sealed one, or None if it was written since and not closed.
+
+    Args:
+        files: The files of the run.
+        keys: Its keys.
+        term: The term that the journal has.
+        sequence: Number of its last event.
+        most_bytes: A longer file is not hashed, and taken for the sealed one if its last event is. None hashes any.
 
     Raises FileMissing, FileCorrupt.
     """
-    sealed, current = _read_seal(files, keys), _current_seal(files, term=term, sequence=sequence)
-    if sealed.sha256 == _sha256(files.read(JOURNAL)):
-        current = replace(current, sha256=sealed.sha256)
+    sealed = _read_seal(files, keys)
+    if most_bytes is not None and files.size(JOURNAL) > most_bytes:
+        return False if sealed.position > (term, sequence) else None if sealed.position < (term, sequence) else True
+    current = _current_seal(files, term=term, sequence=sequence)
     if sealed.position > current.position:  # the file is an old copy
         return False
     if sealed.position < current.position or sealed.log_sha256 != current.log_sha256:
         return None
+    if sealed != current and sealed.sha256 == _hash_of_journal(files, volatile=()):
+        return replace(current, sha256=sealed.sha256) == sealed
     return sealed == current
 
 
@@ -76,17 +89,21 @@ def _current_seal(files: RunFiles, *, term: int, sequence: int) -> JournalSeal:
     return JournalSeal(
         epoch=term,
         sequence=sequence,
-        sha256=_sha256(_without_volatile_bytes(files.read(JOURNAL))),
-        log_sha256=_sha256(log),
+        sha256=_hash_of_journal(files, volatile=_VOLATILE),
+        log_sha256=hashlib.sha256(log).hexdigest(),
     )
 
 
-def _without_volatile_bytes(payload: bytes) -> bytes:
+def _hash_of_journal(files: RunFiles, *, volatile: Sequence[slice]) -> str:
+    """Return the SHA-256 of the file, with zeros for some bytes of its header."""
+    digest = hashlib.sha256()
+    for number, part in enumerate(files.parts(JOURNAL)):
+        digest.update(part if number else _without(part, volatile))
+    return digest.hexdigest()
+
+
+def _without(payload: bytes, volatile: Sequence[slice]) -> bytes:
     steady = bytearray(payload)
-    for span in _VOLATILE:
+    for span in volatile:
         steady[span] = bytes(len(steady[span]))
     return bytes(steady)
-
-
-def _sha256(payload: bytes) -> str:
-    return hashlib.sha256(payload).hexdigest()

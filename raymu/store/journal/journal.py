@@ -1,5 +1,6 @@
 """The durable record of requests and decisions. A request is acknowledged once it is committed."""
 
+import hmac
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -8,13 +9,24 @@ import sqlalchemy as sql
 
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted
 from raymu.core.records import SampleId
+from raymu.core.requests import RevocationRequest
 from raymu.errors import ConnectionLost, CoordinatorSuperseded, FileCorrupt, JournalBusy, RunInvalid, StorageFailed
 from raymu.store.files.retries import retried
 from raymu.store.journal.database import Database
-from raymu.store.journal.event_chain import BEGINNING, ChainHead, next_head, read_event
+from raymu.store.journal.event_chain import BEGINNING, ChainHead, next_head, read_event, snapshot_seal
 from raymu.store.journal.id_cipher import IdCipher
-from raymu.store.journal.tables import EVENTS, FORGET, RECEIPTS, REVOKED, RUNS, TABLES
-from raymu.store.journal.transaction import Transaction, batches, receipt_row
+from raymu.store.journal.tables import (
+    EVENTS,
+    FORGET,
+    LATER_TABLES,
+    RECEIPTS,
+    REQUESTS,
+    REVOKED,
+    RUNS,
+    SNAPSHOTS,
+    TABLES,
+)
+from raymu.store.journal.transaction import Transaction, batches, receipt_row, request_rows
 from raymu.store.receipts import ReceiptRow
 
 Result = TypeVar("Result")
@@ -68,12 +80,15 @@ class Journal:
             RunInvalid: The database has no such run.
             StorageFailed: The database cannot be written.
         """
+        self.term()  # raises before anything is created in a database that has no such run
+        self._database.add_tables(TABLES, LATER_TABLES)
 
         def attempt() -> tuple[int, ChainHead]:
             with self._database.writing() as connection:
                 connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term + 1))
                 term = self._known_term(connection)
                 head = self._last(connection)
+                self._index_requests(connection)
                 announce(term)
             return term, head
 
@@ -193,14 +208,72 @@ class Journal:
         """
         return (event for _, event in self.sealed_events())
 
-    def sealed_events(self) -> Iterator[tuple[ChainHead, Event]]:
-        """Yield the events, each with its sequence and seal. Raises FileCorrupt, RunFormatTooNew."""
-        rows = sql.select(EVENTS).where(EVENTS.c.run == self._run).order_by(EVENTS.c.sequence)
-        head = BEGINNING
+    def sealed_events(self, *, after: ChainHead = BEGINNING) -> Iterator[tuple[ChainHead, Event]]:
+        """Yield the events after one of them, each with its sequence and seal. Raises FileCorrupt, RunFormatTooNew."""
+        of_run = sql.select(EVENTS).where(EVENTS.c.run == self._run)
+        rows = of_run.where(EVENTS.c.sequence > after.sequence).order_by(EVENTS.c.sequence)
+        head = after
         with self._database.reading() as connection:
             for row in connection.execute(rows):
                 head = self._checked(row, head)
                 yield head, _read(row)
+
+    def snapshot(self) -> tuple[ChainHead, str] | None:
+        """Return the newest snapshot: the event that it follows, and the state as JSON. None without a sound one."""
+        if not self._database.has_table(SNAPSHOTS):
+            return None
+        of_run = sql.select(SNAPSHOTS).where(SNAPSHOTS.c.run == self._run)
+        with self._database.reading() as connection:
+            row = connection.execute(of_run.order_by(SNAPSHOTS.c.sequence.desc()).limit(1)).one_or_none()
+            if row is None:
+                return None
+            seal_of = sql.select(EVENTS.c.seal).where(EVENTS.c.run == self._run, EVENTS.c.sequence == row.sequence)
+            head = ChainHead(sequence=row.sequence, seal=connection.execute(seal_of).scalar_one_or_none() or "")
+        is_sound = bool(head.seal) and hmac.compare_digest(row.seal, snapshot_seal(head, row.payload, self._key))
+        return (head, row.payload) if is_sound else None
+
+    def has_snapshot(self) -> bool:
+        """Return whether there is a snapshot, sound or not."""
+        if not self._database.has_table(SNAPSHOTS):
+            return False
+        query = sql.select(SNAPSHOTS.c.sequence).where(SNAPSHOTS.c.run == self._run).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).one_or_none() is not None
+
+    def requests_by_key(self, keys: Sequence[str]) -> dict[str, RevocationRequest]:
+        """Return the accepted requests that have one of these keys: key -> request.
+
+        The keys are pseudonyms; version 0.1 stored some as they were sent. Raises FileCorrupt, RunFormatTooNew.
+        """
+        if not keys:
+            return {}
+        columns = sql.select(REQUESTS.c.sequence).where(REQUESTS.c.run == self._run)
+        has_index = self._database.has_table(REQUESTS)
+        with self._database.reading() as connection:
+            indexed = self._indexed(connection) if has_index else 0
+            of_run = sql.select(EVENTS).where(EVENTS.c.run == self._run)
+            rest = of_run.where(EVENTS.c.sequence > indexed, EVENTS.c.kind == "accepted")
+            rows = [*connection.execute(rest)]
+            for batch in batches(keys) if has_index else ():
+                sequences = set(connection.execute(columns.where(REQUESTS.c.idempotency_key.in_(batch))).scalars())
+                for several in batches(sorted(sequences)):
+                    rows += connection.execute(of_run.where(EVENTS.c.sequence.in_(several)))
+            befores = {row.sequence: self._seal_before(connection, row.sequence) for row in rows}
+        wanted_keys, found = set(keys), dict[str, RevocationRequest]()
+        for row in sorted(rows, key=lambda row: row.sequence):
+            self._checked(row, ChainHead(sequence=row.sequence - 1, seal=befores[row.sequence]))
+            event = _read(row)
+            requests = event.requests if isinstance(event, RevocationsAccepted) else ()
+            found.update({request.key: request for request in requests if request.key in wanted_keys})
+        return found
+
+    def request_index(self) -> dict[str, tuple[int, str | None]] | None:
+        """Return the index of requests: request -> number of its event, and its key. None in a journal of version 0.2."""
+        if not self._database.has_table(REQUESTS):
+            return None
+        query = sql.select(REQUESTS).where(REQUESTS.c.run == self._run)
+        with self._database.reading() as connection:
+            return {row.request_id: (row.sequence, row.idempotency_key) for row in connection.execute(query)}
 
     def schema_differences(self) -> list[str]:
         """Return a phrase for everything in the database's schema that raymu did not create. Raises FileUnreadable."""
@@ -217,7 +290,9 @@ class Journal:
 
     def require_readable(self) -> None:
         """Read the last event of each kind. Raises RunFormatTooNew if this version does not understand one."""
-        newest = sql.select(sql.func.max(EVENTS.c.sequence)).where(EVENTS.c.run == self._run).group_by(EVENTS.c.kind)
+        snapshot = self.snapshot()  # whoever can read it can read the events before it
+        of_run = sql.select(sql.func.max(EVENTS.c.sequence)).where(EVENTS.c.run == self._run)
+        newest = of_run.where(EVENTS.c.sequence > (snapshot[0].sequence if snapshot else 0)).group_by(EVENTS.c.kind)
         rows = sql.select(EVENTS).where(EVENTS.c.run == self._run, EVENTS.c.sequence.in_(newest))
         with self._database.reading() as connection:
             for row in connection.execute(rows):
@@ -280,9 +355,15 @@ class Journal:
             query = sql.select(FORGET.c.shard).where(FORGET.c.run == self._run).limit(1)
             return connection.execute(query).one_or_none() is not None
 
-    def receipt_rows(self, request_ids: Sequence[str] | None = None) -> list[ReceiptRow]:
-        """Return the receipts that were issued, for these requests or for all, in order."""
-        rows = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run).order_by(RECEIPTS.c.number)
+    def receipt_rows(self, request_ids: Sequence[str] | None = None, *, first: int = 1) -> list[ReceiptRow]:
+        """Return the receipts that were issued, for these requests or for all, in order.
+
+        Args:
+            request_ids: The requests; None for all.
+            first: Number of the first receipt that is returned.
+        """
+        of_run = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run, RECEIPTS.c.number >= first)
+        rows = of_run.order_by(RECEIPTS.c.number)
         with self._database.reading() as connection:
             if request_ids is None:
                 return [receipt_row(row) for row in connection.execute(rows)]
@@ -362,6 +443,25 @@ class Journal:
         columns = sql.select(EVENTS.c.sequence, EVENTS.c.seal).where(EVENTS.c.run == self._run)
         row = connection.execute(columns.order_by(EVENTS.c.sequence.desc()).limit(1)).one_or_none()
         return ChainHead(sequence=row.sequence, seal=row.seal) if row else BEGINNING
+
+    def _seal_before(self, connection: sql.Connection, sequence: int) -> str:
+        before = sql.select(EVENTS.c.seal).where(EVENTS.c.run == self._run, EVENTS.c.sequence == sequence - 1)
+        return connection.execute(before).scalar_one_or_none() or ""
+
+    def _indexed(self, connection: sql.Connection) -> int:
+        """Return the number of the last event that the index of requests knows."""
+        last = sql.select(sql.func.max(REQUESTS.c.sequence)).where(REQUESTS.c.run == self._run)
+        return connection.execute(last).scalar_one() or 0
+
+    def _index_requests(self, connection: sql.Connection) -> None:
+        """Add the requests to the index that an earlier version of raymu accepted."""
+        rest = sql.select(EVENTS).where(EVENTS.c.run == self._run, EVENTS.c.kind == "accepted")
+        rows = connection.execute(rest.where(EVENTS.c.sequence > self._indexed(connection)).order_by(EVENTS.c.sequence))
+        for row in rows.all():
+            event = _read(row)
+            assert isinstance(event, RevocationsAccepted), "its kind was compared"
+            for batch in batches(request_rows(event, row.sequence)):
+                connection.execute(REQUESTS.insert(), [{"run": self._run, **each} for each in batch])
 
     def _checked(self, row: sql.Row[Any], before: ChainHead) -> ChainHead:
         """Return the head after an event. Raises FileCorrupt if it differs from the stored one."""

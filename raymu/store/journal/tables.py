@@ -75,3 +75,27 @@ REVOKED = sql.Table(
     sql.Column("request_id", sql.String, nullable=False),
 )
 """Pseudonyms of revoked ids and owners. They are never deleted, so that a second revocation of a sample is recognised."""
+
+REQUESTS = sql.Table(
+    "requests",
+    TABLES,
+    _run(),
+    sql.Column("sequence", WholeNumber, primary_key=True, autoincrement=False),
+    sql.Column("request_id", sql.String, primary_key=True),
+    sql.Column("idempotency_key", sql.String, nullable=True),
+    sql.Index("requests_by_key", "run", "idempotency_key"),
+)
+"""The event that accepted each request, and the pseudonym of its key: an index of the events, which have the content."""
+
+SNAPSHOTS = sql.Table(
+    "snapshots",
+    TABLES,
+    _run(),
+    sql.Column("sequence", WholeNumber, primary_key=True, autoincrement=False),
+    sql.Column("payload", sql.Text, nullable=False),
+    sql.Column("seal", sql.String, nullable=False),
+)
+"""The state that follows from the events up to one of them: the newest one alone, so that opening need not read them."""
+
+LATER_TABLES = (REQUESTS, SNAPSHOTS)
+"""Tables that journals of version 0.2 lack. The next takeover adds them. All that they hold follows from the events."""

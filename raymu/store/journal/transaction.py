@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sql
 
-from raymu.core.events import Event, RequestsPurged
+from raymu.core.events import Event, RequestsPurged, RevocationsAccepted
 from raymu.core.records import SampleId
 from raymu.store.codec import to_json
-from raymu.store.journal.event_chain import ChainHead, next_head
+from raymu.store.journal.event_chain import ChainHead, next_head, snapshot_seal
 from raymu.store.journal.id_cipher import IdCipher
-from raymu.store.journal.tables import EVENTS, FORGET, RECEIPTS, REVOKED
+from raymu.store.journal.tables import EVENTS, FORGET, RECEIPTS, REQUESTS, REVOKED, SNAPSHOTS
 from raymu.store.receipts import ReceiptRow
 
 Item = TypeVar("Item")
@@ -30,15 +30,25 @@ class Transaction:
 
     def add(self, *events: Event) -> ChainHead:
         """Add events at the end. Returns the new head."""
-        rows = []
+        rows: list[Mapping[str, object]] = []
+        accepted: list[Mapping[str, object]] = []
         for event in events:
             payload = to_json(event).decode()
             self.head = next_head(self.head, payload, self._key)
             rows.append(
                 {"sequence": self.head.sequence, "kind": event.kind, "payload": payload, "seal": self.head.seal}
             )
+            if isinstance(event, RevocationsAccepted):
+                accepted += request_rows(event, self.head.sequence)
         self._insert(EVENTS, rows)
+        self._insert(REQUESTS, accepted)
         return self.head
+
+    def save_snapshot(self, head: ChainHead, payload: str) -> None:
+        """Store the state that follows from the events up to one of them, in the place of an earlier one."""
+        self._connection.execute(SNAPSHOTS.delete().where(SNAPSHOTS.c.run == self._run))
+        seal = snapshot_seal(head, payload, self._key)
+        self._insert(SNAPSHOTS, [{"sequence": head.sequence, "payload": payload, "seal": seal}])
 
     def add_ids(
         self, forget: Mapping[str, Mapping[int, Sequence[SampleId]]], hashes: Mapping[str, Sequence[str]]
@@ -91,6 +101,14 @@ class Transaction:
     def _insert(self, table: sql.Table, rows: Iterable[Mapping[str, object]]) -> None:
         for batch in batches(rows):
             self._connection.execute(table.insert(), [{"run": self._run, **row} for row in batch])
+
+
+def request_rows(event: RevocationsAccepted, sequence: int) -> list[Mapping[str, object]]:
+    """Return the rows of the index of requests that an event adds."""
+    return [
+        {"request_id": request.request_id, "sequence": sequence, "idempotency_key": request.key}
+        for request in event.requests
+    ]
 
 
 def receipt_row(row: sql.Row[Any]) -> ReceiptRow:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.records import FileRef, Generation, SampleId, ShardState
 from raymu.core.run_shape import RunShape
 from raymu.store.codec import from_json

@@ -20,7 +20,7 @@ from raymu.core.events import (
     ShardRepaired,
     WorkResumed,
 )
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.records import Constituent, ShardLineage, ShardState
 from raymu.core.run_shape import RunShape
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, request

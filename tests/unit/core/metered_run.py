@@ -7,7 +7,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration, Purge, RepairShard
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.prediction_change import PredictionChange
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import Measurement
 from tests.unit.core.examples import NOW, report_of, trained_board

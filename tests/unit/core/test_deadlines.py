@@ -8,7 +8,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import RepairShard
 from raymu.core.deadlines import Deadline, deadlines, next_settle_window
 from raymu.core.events import Event, ShardRepaired
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
 
 

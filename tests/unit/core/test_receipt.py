@@ -3,7 +3,7 @@ from datetime import timedelta
 
 from raymu.config.unlearning import Strategy
 from raymu.core.events import GenerationPublished, RequestsPurged, ShardRepaired
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.records import Exactness
 from tests.unit.core.commands import repairs
 from tests.unit.core.examples import NOW, accepted, checkpoint, report_of, request, trained_board

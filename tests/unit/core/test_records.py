@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from raymu.core.commands import RepairOutcome
 from raymu.core.events import ShardRepaired
 from raymu.core.prediction_change import PredictionChange
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.records import Exactness
 from tests.unit.core.commands import repairs
 from tests.unit.core.examples import (

@@ -9,7 +9,7 @@ from raymu.config.unlearning import Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration, RepairShard
 from raymu.core.events import DamageFound, Event, GenerationPublished, RequestsPurged, ShardRepaired
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.core.records import Generation, ShardState
 from raymu.core.run_shape import RunShape
 from raymu.report.grid import CheckpointState, Grid, grid_of

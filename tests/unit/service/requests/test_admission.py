@@ -59,7 +59,6 @@ class AdmittedRun:
             forget={admission.request.request_id: admission.forget for admission in resolved},
             hashes={request.request_id: request.hashes for request in requests},
         )
-        self._admission.remember(requests)
         return results
 
 
