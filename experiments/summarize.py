@@ -32,6 +32,7 @@ TOGETHER = (
     "task_throughput",
     "scaling",
     "many_shards",
+    "opening",
 )
 """Scripts that `run_all` runs."""
 ATTACKS = ("fault_injection", "command_kills")

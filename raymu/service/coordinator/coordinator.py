@@ -208,8 +208,8 @@ class Coordinator:
             with _marking(results):
                 await self._run_to_completion(results)
         accepted = [result.request_id for result in results if result.request_id]
-        found = await self._session.offload(partial(executor.receipts.of, accepted))
-        receipts = tuple(found[request_id].at(self._session.clock()) for request_id in accepted)
+        receipts_of = await self._session.offload(partial(executor.receipts.of, accepted))
+        receipts = tuple(receipts_of[request_id].at(self._session.clock()) for request_id in accepted)
         return RevokeResult(receipts=receipts, results=tuple(results))
 
     async def submit(self, revocations: Sequence[Revocation], progress: Progress) -> list[SubmissionResult]:
@@ -273,10 +273,10 @@ class Coordinator:
             await executor.wait_until(lambda: resumption.is_done)
         reports = resumption.reports
         now = self._session.clock()
-        found = await self._session.offload(partial(executor.receipts.of, ids))
+        receipts_of = await self._session.offload(partial(executor.receipts.of, ids))
         order = {receipt.request_id: number for number, receipt in enumerate(before)}
         settled = sorted(
-            (receipt.at(now) for receipt in found.values() if receipt.accepted_at <= began_at),
+            (receipt.at(now) for receipt in receipts_of.values() if receipt.accepted_at <= began_at),
             key=lambda receipt: (receipt.accepted_at, order.get(receipt.request_id, 0)),
         )
         return SettleResult(

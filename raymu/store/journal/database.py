@@ -37,7 +37,7 @@ class Database:
         self._dirty_table: str | None = None
         """A table whose deleted rows may have left residue; empty for none in particular."""
         self._has_written = False
-        self._found: set[str] = set()
+        self._existing: set[str] = set()
         """Names of tables that exist."""
 
         def configure(connection: Any, _record: object) -> None:
@@ -64,11 +64,11 @@ class Database:
 
     def has_table(self, table: sql.Table) -> bool:
         """Return whether a table exists. Raises as `reading`."""
-        if table.name not in self._found:
+        if table.name not in self._existing:
             with self._translated_errors(is_reading=True):
                 if not sql.inspect(self._engine).has_table(table.name):
                     return False
-            self._found.add(table.name)
+            self._existing.add(table.name)
         return True
 
     @contextmanager

@@ -240,13 +240,14 @@ class Journal:
         with self._database.reading() as connection:
             return connection.execute(query).one_or_none() is not None
 
-    def requests_by_key(self, keys: Sequence[str]) -> dict[str, RevocationRequest]:
+    def requests_by_key(self, keys: Collection[str]) -> dict[str, RevocationRequest]:
         """Return the accepted requests that have one of these keys: key -> request.
 
         The keys are pseudonyms; version 0.1 stored some as they were sent. Raises FileCorrupt, RunFormatTooNew.
         """
         if not keys:
             return {}
+        keys = frozenset(keys)
         columns = sql.select(REQUESTS.c.sequence).where(REQUESTS.c.run == self._run)
         has_index = self._database.has_table(REQUESTS)
         with self._database.reading() as connection:
@@ -259,13 +260,13 @@ class Journal:
                 for several in batches(sorted(sequences)):
                     rows += connection.execute(of_run.where(EVENTS.c.sequence.in_(several)))
             befores = {row.sequence: self._seal_before(connection, row.sequence) for row in rows}
-        wanted_keys, found = set(keys), dict[str, RevocationRequest]()
+        by_key: dict[str, RevocationRequest] = {}
         for row in sorted(rows, key=lambda row: row.sequence):
             self._checked(row, ChainHead(sequence=row.sequence - 1, seal=befores[row.sequence]))
             event = _read(row)
             requests = event.requests if isinstance(event, RevocationsAccepted) else ()
-            found.update({request.key: request for request in requests if request.key in wanted_keys})
-        return found
+            by_key.update({request.key: request for request in requests if request.key in keys})
+        return by_key
 
     def request_index(self) -> dict[str, tuple[int, str | None]] | None:
         """Return the index of requests: request -> number of its event, and its key. None in a journal of version 0.2."""

@@ -17,7 +17,7 @@ from raymu.store.run import RunStore
 
 Attack: TypeAlias = Callable[[Path, random.Random], None]
 
-TABLES = ("runs", "events", "forget", "ledger", "revoked")
+TABLES = ("runs", "events", "forget", "ledger", "requests", "revoked")
 
 
 def _statement(location: Path, statement: str, values: tuple[Any, ...] = ()) -> None:
