@@ -244,7 +244,7 @@ def _in_own_process(location: str, what: str, how: str) -> Row:
 
 def _open(location: str, what: str, how: str, sender: Any) -> None:
     if how == "all events":
-        Journal.snapshot = lambda _journal: None  # type: ignore[method-assign]
+        Journal.snapshot = lambda _journal: None  # type: ignore[method-assign,assignment]
         run_module.MOST_HASHED_ON_OPENING = 2**60
     store = RunStore(location)
     work: Callable[[], object] = (

@@ -2,7 +2,7 @@
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event, RequestsPurged
-from raymu.core.receipt import Receipts
+from raymu.core.receipts import Receipts
 from raymu.service.requests.sample_index import SampleIndex
 
 
