@@ -45,6 +45,7 @@ SEPARATE = (
     "curvature_agreement",
     "klom_agreement",
     "capacity",
+    "lanes",
 )
 """Scripts with options of their own."""
 
