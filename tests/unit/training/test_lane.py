@@ -12,7 +12,7 @@ from raymu.data.tables import SampleTable
 from raymu.errors import ConfigInvalid
 from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import tensor_bytes
-from raymu.training.determinism import deterministic
+from raymu.training.determinism import describe_difference, determinism_class, deterministic
 from raymu.training.lane import lane_state, train_lane_stage
 from raymu.training.lane_checks import check_lane, require_independent
 from raymu.training.spec import TrainingSpec
@@ -149,6 +149,12 @@ def test_a_shard_without_samples_in_a_stage_is_not_trained() -> None:
     assert train_lane_stage(trainers, [later, samples_of(4)], 0)[0] == 0
     assert state_of(trainers[0]) == before
     assert trainers[0].measures is None
+
+
+def test_the_width_of_a_lane_is_in_the_determinism_class() -> None:
+    alone, in_lane = (determinism_class(CPU, 1, lane=width).json() for width in (1, 3))
+    assert "lane" not in alone, "runs that are older than lanes have this class"
+    assert describe_difference(alone, in_lane) == "lane None, now 3"
 
 
 def test_the_weights_of_a_trainer_are_its_own_after_a_stage() -> None:
