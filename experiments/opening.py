@@ -2,10 +2,10 @@
 
 Method: a run of 8 shards and 5 slices with a logistic model is trained. Then made-up requests for one sample are committed
 to its journal as a coordinator does: each is accepted, rewound, repaired, published and purged, and has a signed
-receipt. After 100, 1,000, 10,000 and 100,000 of them, one process reads the status of the run, and another takes it over as a
+receipt. After 100, 1,000 and 10,000 of them, one process reads the status of the run, and another takes it over as a
 coordinator does. Each of them opens the run from the newest snapshot, and then once more without any snapshot and with the
-hash of the whole journal, as earlier versions did. CPU time, and peak memory above the imports. It takes an
-hour.
+hash of the whole journal, as earlier versions did. CPU time, and peak memory above the imports. It takes ten
+minutes.
 
 Conclusion: opening a run reads one snapshot and at most a few hundred events, however many requests are done.
 """
@@ -48,7 +48,7 @@ from raymu.store.journal.transaction import Transaction
 from raymu.store.receipts import sign_receipts
 from raymu.store.run import RunStore
 
-REQUESTS, SMOKE_REQUESTS = (100, 1_000, 10_000, 100_000), (20, 60)
+REQUESTS, SMOKE_REQUESTS = (100, 1_000, 10_000), (20, 60)
 SHARDS, SLICES = 8, 5
 GROUP = 50
 """Requests of one transaction here, which saves time. Their events are those of requests that came one by one."""
@@ -283,7 +283,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         label = {"label": f"{WHAT[what]}, {HOW[how]}", **look(how, index)}
         seconds.plot(line["requests"], line["cpu_s"], **label)
         memory.plot(line["requests"], line["memory_mb"], **label)
-    for axes, text in ((seconds, "CPU time to open, s"), (memory, "memory above the imports, MB")):
+    for axes, text in ((seconds, "CPU time to open, s"), (memory, "memory to open, MB")):
         logarithmic_x(axes, sorted(rows["requests"].unique()))
         logarithmic_y(axes)
         axes.set_xlabel("requests that are done")

@@ -35,7 +35,7 @@ def _a_cell(location: Path, chance: random.Random) -> None:
         rowids = [row[0] for row in connection.execute(f"SELECT rowid FROM {table}")]
         rowid = chance.choice(rowids)
         value = connection.execute(f"SELECT {column} FROM {table} WHERE rowid = ?", (rowid,)).fetchone()[0]
-        other = value + chance.choice([-1, 1, 40]) if isinstance(value, int) else _other_text(value, chance)
+        other = value + chance.choice([-1, 1, 40]) if isinstance(value, int) else _other_text(value or "none", chance)
         connection.execute(f"UPDATE OR REPLACE {table} SET {column} = ? WHERE rowid = ?", (other, rowid))
         connection.commit()
 
