@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-_MEMORY_BYTES = 32 * 1024 * 1024
+_MEMORY_BYTES = 16 * 1024 * 1024
 """Bytes that stay in memory: a small table never touches the disk."""
-_PENDING_BYTES = 48 * 1024 * 1024
+_PENDING_BYTES = 24 * 1024 * 1024
 """Bytes of rows that wait, so that what is written of each shard at once is not tiny."""
 
 _GROUP_BITS = 6

@@ -117,9 +117,7 @@ class PlacedSamples:
     def tables(self) -> Iterator[pa.Table]:
         """Yield the run's copy of each shard's samples, which does not depend on the order of the rows."""
         for shard in range(self._placement.partition.shards):
-            rows = self._rows(shard)
-            order = np.lexsort((rows[HASH].to_numpy(), rows["slice"].to_numpy()))
-            yield rows.drop_columns(HASH).combine_chunks().take(pa.array(order)).combine_chunks()
+            yield _in_order(self._rows(shard))
 
     def close(self) -> None:
         """Delete the temporary files."""
@@ -175,3 +173,14 @@ class PlacedSamples:
         """Yield the ids of the table again, in the order of the rows."""
         reading = self._placement.reading
         return (read_ids(reading, table) for table in self._stream.batches([reading.fields.id]))
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Return the rows of a shard by slice and hash, without their hashes."""
+    order = pa.array(np.lexsort((rows[HASH].to_numpy(), rows["slice"].to_numpy())))
+    columns = {}
+    for name in rows.column_names:
+        if name != HASH:  # column after column, so that two copies of all of them are never there
+            columns[name] = rows[name].combine_chunks().take(order)
+    schema = rows.schema.remove(rows.schema.get_field_index(HASH))
+    return pa.Table.from_arrays(list(columns.values()), schema=schema)

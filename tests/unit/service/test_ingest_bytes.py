@@ -1,12 +1,18 @@
 """Ingest writes the same bytes whatever the number of files, row groups and batches that the rows come in."""
 
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raymu.data import shard_spill, table_stream
+from raymu.errors import DataInvalid
 from raymu.service.ingest import prepare_run
 from raymu.store.run import RunStore
+from tests.support.examples import make_config, write_samples
 from tests.support.ingest_tables import CASES, config_of, run_digest, write_case
 
 GOLDEN: dict[str, str] = {
@@ -65,3 +71,45 @@ def test_files_row_groups_and_batches_change_no_byte(
     prepare_run(config_of(case, parts), str(tmp_path / "again"), **case.options).write()
     assert tables_of(tmp_path / "again") == tables_of(tmp_path / "run")
     assert run_digest(str(tmp_path / "again"), data=parts) == GOLDEN[name]
+
+
+REPEATED: dict[str, tuple[list[Any], str]] = {
+    "integers": ([*range(238), 3, 7], "2 occur again, such as 3"),
+    "texts": ([*(f"a{number}" for number in range(239)), "a5 "], "1 occur again, such as 'a5'"),
+    "spellings of a UUID": (
+        [*(str(UUID(int=2**100 + number)) for number in range(239)), UUID(int=2**100 + 9).hex.upper()],
+        f"1 occur again, such as '{UUID(int=2**100 + 9).hex}'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ids", "message"), REPEATED.values(), ids=REPEATED)
+@pytest.mark.parametrize("policy", ["uniform", "owner"])
+def test_ids_that_occur_again_in_another_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: list[Any], message: str, policy: str
+) -> None:
+    """Their owners, or their spellings, may place them in different shards."""
+    monkeypatch.setattr(table_stream, "_FEWEST_ROWS", 50)
+    monkeypatch.setattr(table_stream, "_BATCH_BYTES", 1)
+    (tmp_path / "all").mkdir()
+    table = write_samples(tmp_path / "all.parquet").set_column(0, "id", pa.array(ids))
+    pq.write_table(table.slice(0, 200), tmp_path / "all/a.parquet")
+    pq.write_table(table.slice(200), tmp_path / "all/b.parquet")
+    config = make_config(tmp_path / "all", data={"owner": "owner"}, partition={"policy": policy})
+    with pytest.raises(DataInvalid, match=f"ids in column id are not unique: {message}; give each"):
+        prepare_run(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_missing_is_counted_over_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_stream, "_FEWEST_ROWS", 50)
+    monkeypatch.setattr(table_stream, "_BATCH_BYTES", 1)
+    table = write_samples(tmp_path / "all.parquet")
+    features = [None if row % 100 == 7 else [float(row)] * 6 for row in range(len(table))]
+    pq.write_table(table.set_column(2, "features", pa.array(features)), tmp_path / "all.parquet")
+    with pytest.raises(DataInvalid, match="column features lacks 3 values; fill them or drop those rows"):
+        prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"))
+    broken = [[float("nan") if row % 100 == 7 else 1.0] * 6 for row in range(len(table))]
+    pq.write_table(table.set_column(2, "features", pa.array(broken)), tmp_path / "all.parquet")
+    with pytest.raises(DataInvalid, match="missing, NaN or infinite features in 3 rows; mend or drop them"):
+        prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"))
