@@ -97,6 +97,8 @@ def test_a_run_behind_an_unreliable_network_is_that_of_a_calm_one(
         successor = Coordinator(RunStore(location), LocalFleet(RunStore(location)))
         settle(successor)
         asyncio.run(successor.close())
+        for superseded in (coordinator, fallen):
+            superseded._session.journal.close()
         store = RunStore(location)
         assert verify(store, no_progress).verdict is Verdict.PASS
         with closing(store.journal(is_read_only=True)) as journal:
