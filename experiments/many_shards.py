@@ -32,6 +32,7 @@ from raymu.core.commands import RepairReport, RepairShard, TrainShard
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
 from raymu.core.trust import EVERYTHING
 from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.coordinator.session import in_thread
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import (
@@ -175,7 +176,7 @@ async def _measure_requests(location: str, ids: list[int], singles: int) -> list
     store = RunStore(location, trust=EVERYTHING)
     fleet = InstantFleet(store)
     cpu, started = time.process_time(), time.perf_counter()
-    coordinator = Coordinator(store, fleet)
+    coordinator = Coordinator(store, fleet, offload=in_thread)  # as on a cluster
     rows = [{"what": "open", "turn": 0, **_usage(fleet, cpu, started)}]
     await _revoke(coordinator, fleet, ids[:1])  # the first one after an opening reads more than later ones
     batch = ids[1 : 1 + min(singles, len(ids) // 2)]

@@ -1,5 +1,6 @@
 """The receipts of a run's requests, derived from the journal's events."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -312,11 +313,11 @@ class Receipts:
     def _add_shard(self, request_id: str, report: RepairReport, at: datetime) -> None:
         if request_id not in self._requests:  # purged: the event was seen already
             return
-        forget = {part.shard: part.samples for part in self._requests[request_id].forget}
+        part = self._requests[request_id].part(report.shard)
         shard = ShardReceipt(
             **report.facts(),
             shard=report.shard,
-            samples=forget[report.shard],
+            samples=part.samples if part else 0,
             planned=report.planned.remedy,
             exactness=report.exactness,
             forecast_passes=report.planned.passes,
@@ -325,9 +326,10 @@ class Receipts:
             earlier_classes=report.lineage.earlier_classes if report.remedy is Remedy.RETRAIN else (),
             inexact=report.lineage.inexact if report.remedy is Remedy.RETRAIN else (),
         )
-        others = [part for part in self._receipts[request_id].shards if part.shard != report.shard]
-        shards = tuple(sorted((*others, shard), key=lambda part: part.shard))
-        exactness = max((part.exactness for part in shards), key=list(Exactness).index)
+        others = self._receipts[request_id].shards
+        position = bisect_left(others, report.shard, key=lambda other: other.shard)
+        shards = (*others[:position], shard, *(other for other in others[position:] if other.shard != report.shard))
+        exactness = max({each.exactness for each in shards}, key=list(Exactness).index)
         self._update(request_id, repaired_at=at, shards=shards, exactness=exactness)
 
     def _update(self, request_id: str, **changes: object) -> None:

@@ -1,5 +1,6 @@
 """An accepted revocation request, and the samples of each shard that it takes out."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,6 +51,13 @@ class RevocationRequest:
     def samples(self) -> int:
         return sum(part.samples for part in self.forget)
 
+    def part(self, shard: int) -> ForgetSet | None:
+        """Return what the request takes out of a shard; None for nothing. Found at once where the parts are in order."""
+        position = bisect_left(self.forget, shard, key=lambda part: part.shard)
+        if position < len(self.forget) and self.forget[position].shard == shard:
+            return self.forget[position]
+        return next((part for part in self.forget if part.shard == shard), None)
+
     @property
     def came_overdue(self) -> bool:
         """Whether it was due before it came."""
@@ -59,7 +67,7 @@ class RevocationRequest:
 def touched_slices(requests: Iterable[RevocationRequest], shard: int) -> dict[int, int]:
     """Count the samples that requests together take out of each slice of a shard. Slices without any are left out."""
     touched: dict[int, int] = {}
-    for part in (part for request in requests for part in request.forget if part.shard == shard):
+    for part in filter(None, (request.part(shard) for request in requests)):
         for slice_index, samples in part.samples_by_slice.items():
             touched[slice_index] = touched.get(slice_index, 0) + samples
     return touched

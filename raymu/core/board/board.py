@@ -74,7 +74,7 @@ class RevocationBoard:
         self._shards: list[ShardWork] = []
         self._index = ShardIndex(self._shards)
         self._served: list[Constituent] = []  # what each shard serves, but for those that changed since
-        self._unpublished: set[int] = set()  # shards that may differ from the published generation
+        self._unpublished: set[int] = set()  # shards that differ from the published generation
         self._requests: dict[str, RevocationRequest] = {}  # from acceptance to purge
         self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
         self._patched: set[str] = set()  # requests that some shard has ever patched
@@ -467,20 +467,19 @@ class RevocationBoard:
         return self._purge()
 
     def _publish(self) -> PublishGeneration:
-        """Order a generation. Only shards that changed since the last order, or the last generation, are looked at."""
+        """Order a generation. Only shards that changed since the last order are looked at."""
+        published, changed = self._publication.published_command, None
         for shard in self._index.changed:
-            self._served[shard] = self._constituent(shard)
-        self._unpublished |= self._index.changed
+            served, lineage = self._constituent(shard), self._shards[shard].lineage
+            self._served[shard] = served
+            if published and (served, lineage) != (published.constituents[shard], published.lineages[shard]):
+                self._unpublished.add(shard)
+            else:
+                self._unpublished.discard(shard)
         self._index.changed.clear()
-        constituents, lineages, changed = tuple(self._served), self.lineages, None
-        published = self._publication.published_command
         if published and not self._publication.is_rebuilding:  # then files of generations may be lost too
-            changed = tuple(
-                shard
-                for shard in sorted(self._unpublished)
-                if constituents[shard] != published.constituents[shard] or lineages[shard] != published.lineages[shard]
-            )
-        return self._publication.publish(constituents, lineages, changed=changed)
+            changed = tuple(sorted(self._unpublished))
+        return self._publication.publish(tuple(self._served), self.lineages, changed=changed)
 
     def _constituent(self, shard: int) -> Constituent:
         work = self._shards[shard]

@@ -165,9 +165,16 @@ class Executor:
             if self.board.idle_with_work:
                 await self.record_in_turn(WorkResumed(at=self._session.clock()))
             await self.garbage.collect_if_due()  # keeps partial results of repairs that are running again
-            for command in self.board.pending_commands():
-                if isinstance(command, PublishGeneration | Purge) or self._needs_start(command):
+            pending = self.board.pending_commands()
+            for command in pending:
+                if isinstance(command, PublishGeneration | Purge):
                     await self.execute([command])
+            followed = self._followed_ids
+            await self.execute(
+                command
+                for command in pending
+                if isinstance(command, ShardCommand) and self._needs_start(command, followed)
+            )
             return self.followed_shards - before
 
     async def repeat_lost_revocations(self) -> frozenset[int]:
@@ -232,7 +239,7 @@ class Executor:
         }
         if first_stages or not await session.offload(lambda: self.publisher.is_sound):
             for command in board.repairs:  # interrupted ones would read files that are lost
-                if self._needs_start(command):
+                if self._needs_start(command, self._followed_ids):
                     await self.record_in_turn(
                         ShardFailed(at=session.clock(), shard=command.shard, command_id=command.command_id)
                     )
@@ -292,12 +299,15 @@ class Executor:
         """Measure the accuracy of the current generation if the run is configured to."""
         await self._accuracy.measure(self.publisher.published, self.record)
 
-    def _needs_start(self, command: ShardCommand) -> bool:
+    @property
+    def _followed_ids(self) -> set[str]:
+        return {command.command_id for task, command in self._tasks.items() if not task.done()}
+
+    def _needs_start(self, command: ShardCommand, followed: set[str]) -> bool:
         """Whether a command was not carried out here, and no task follows it yet."""
         if isinstance(command, TrainShard) and command.shard in self.trained:
             return False
-        followed = (other for task, other in self._tasks.items() if not task.done())
-        return all(command.command_id != other.command_id for other in followed)
+        return command.command_id not in followed
 
     async def _raw_ids_for(self, commands: Sequence[Command]) -> RawIds:
         """Read the sample ids that workers need and only the journal has, at once for all repairs that begin together."""
