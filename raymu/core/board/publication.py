@@ -101,7 +101,7 @@ class Publication:
     def may_defer(self, *, shards: int) -> bool:
         """Whether the repairs since the last generation are too few to publish.
 
-        A generation names every shard, so one for each repair would be too many.
+        A large change would have a generation for each of its repairs.
         """
         return self.unpublished * MOST_GENERATIONS < shards
 

@@ -12,6 +12,7 @@ import pytest
 from raymu.core.records import SampleId, ShardLineage, ShardState
 from raymu.core.verdict import Verdict
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid, SamplesLost
+from raymu.service.coordinator import publisher
 from raymu.service.coordinator.calls import RebuildResult
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.prediction import Ensemble
@@ -233,6 +234,27 @@ def test_a_lost_generation_is_published_again(location: Path) -> None:
     assert repaired_weights(location) == weights
     assert RunStore(str(location)).current().cause == "rebuild"
     check_journal_url(location)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_lost_record_of_changes_is_found_and_a_whole_generation_published(
+    location: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """As in a run of many shards, whose generations are records of changes, built on a whole one."""
+    monkeypatch.setattr(publisher, "RECORD_WEIGHT", -1)  # and so a whole one would never come
+    with opened(location) as run:
+        run.revoke(own_ids(location, slice_index=2)[:1], strategy="sisa")
+    chain = sorted((location / "generations").iterdir())
+    assert len(chain) > 2, "the whole one, the rewound one and the repaired one"
+    assert verify(RunStore(str(location)), no_progress).verdict is Verdict.PASS
+    weights = repaired_weights(location)
+    change(chain[place])
+    findings = [finding for check in verify(RunStore(str(location)), no_progress).checks for finding in check.findings]
+    assert any(chain[place].name in finding.what for finding in findings)
+    assert rebuild(location).shards == ()
+    assert repaired_weights(location) == weights
+    assert len([*(location / "generations").iterdir()]) == 1
+    assert verify(RunStore(str(location)), no_progress).verdict is Verdict.PASS
 
 
 def test_rebuilding_changes_nothing_in_a_sound_run(location: Path) -> None:

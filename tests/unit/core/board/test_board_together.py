@@ -96,3 +96,21 @@ def test_repairs_for_requests_that_came_overdue_begin_first() -> None:
     assert [command.shard for command in commands] == [1, 0, 2]
     assert commands[0].decision.seconds < commands[1].decision.seconds
     assert [command.shard for command in repairs(board.pending_commands())] == [1, 0, 2]
+
+
+def test_reports_that_are_committed_together_share_a_generation_and_a_replay_has_the_same_one() -> None:
+    board = trained_board(3 * MOST_GENERATIONS)
+    requests = accepted(
+        *(request(f"r{shard}", {shard: {1: 1}}) for shard in range(3)), request("s", {4: {1: 1}, 5: {1: 1}})
+    )
+    execute(board, *board.handle(requests))
+    replayed = RevocationBoard.restored(board.state(), workers=2)
+    events = [repaired(command) for command in board.repairs[:4]]  # the last one leaves another shard
+    [publication] = publications(board.handle_together(events))
+    assert publication.repaired == ("r0", "r1", "r2")
+    assert publication.changed == (0, 1, 2, 4)
+    for event in events:
+        replayed.handle(event)
+    for each in (board, replayed):
+        each.handle(published(publication, number=4))
+    assert board.published_command == replayed.published_command == publication
