@@ -4,8 +4,9 @@ Method: runs of 10 to 10,000 shards of 40 made-up samples and two slices, with a
 process, and a fleet whose repairs train nothing: it writes a small checkpoint for each stage and reports. What the fleet
 takes is not counted, so that the CPU time is the coordinator's own: admission, commits, board, generations, purge and
 receipts. For each run: opening it; requests for one sample each, one after the other, each until it is purged; and one
-request that affects many shards. Among the requests for one sample are those that write a generation whole, which the worst
-of them shows. A forecast reads the files alone. One machine, so without a network.
+request that affects many shards. Up to 1,000 shards, the worst of the requests for one sample are those that write a
+generation whole; of 10,000 shards, so few requests write none. A forecast reads the files alone. One machine, so without
+a network.
 
 Conclusion: a request costs the coordinator what it touches, on average, and now and then the writing of a whole generation.
 """
