@@ -28,7 +28,7 @@ def forge(location: Path, change: Change) -> None:
     with closing(store.journal(is_read_only=True)) as journal:
         events = list(_republished(store, change(list(journal.events()))))
     with closing(sqlite3.connect(location / "journal.sqlite")) as connection:
-        connection.executescript("DELETE FROM events; DELETE FROM ledger; DELETE FROM revoked;")
+        connection.executescript("DELETE FROM events; DELETE FROM requests; DELETE FROM ledger; DELETE FROM revoked;")
     reseal(location)
     journal, term = store.take_over()
     accepted = [request for event in events if isinstance(event, RevocationsAccepted) for request in event.requests]
