@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import resource
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -139,7 +140,12 @@ def train(folder: Path, name: str, settings: Mapping[str, Any], environment: Map
 def ray_up(folder: Path) -> Iterator[dict[str, str]]:
     """Start a Ray cluster of its own on this machine. Yields the variables by which commands find it."""
     port = "6397"
-    variables = {"RAY_TMPDIR": "/tmp", "RAY_USAGE_STATS_ENABLED": "0"}
+    variables = {
+        "RAY_TMPDIR": "/tmp",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # of this cluster alone
+    }
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     head = subprocess.Popen(
         [*ray, "start", "--head", "--block", f"--port={port}", "--include-dashboard=false", "--num-cpus=2"],
