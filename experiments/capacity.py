@@ -2,10 +2,10 @@
 
 Method: made-up samples of random bytes, which cannot be compressed, are written, trained on and revoked as runs in this
 process, and what the runs contain is counted. Checkpoints: the size of the files, for each model. Ingest: the peak memory of
-a separate process, as a slope over the number of samples. Coordinator: the lineage of a trained shard is decoded once for
-each shard number, so that nothing is shared. Requests: one sample each, one after the other; the messages to a worker and
-back have their pickled size, which is what Ray sends. Times are CPU times of one core, so that other work on the machine
-matters little. It takes a minute or two, on Linux.
+a separate process above its imports, and its growth with the number of samples. Coordinator: the lineage of a trained shard
+is decoded once for each shard number, so that nothing is shared. Requests: one sample each, one after the other; the messages
+to a worker and back have their pickled size, which is what Ray sends. Times are CPU times of one core, so that other work on
+the machine matters little. It takes a few minutes, on Linux.
 
 Conclusion: what bounds runs beyond one machine is worked out in [CAPACITY](../cluster/CAPACITY.md).
 """
@@ -18,7 +18,7 @@ import sqlite3
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,8 +35,8 @@ from experiments.markdown import count, table
 from raymu.config import Config
 from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.board.board import RevocationBoard
-from raymu.core.commands import PublishGeneration
-from raymu.core.events import RevocationsAccepted, RunTrained
+from raymu.core.commands import Command, PublishGeneration
+from raymu.core.events import GenerationPublished, RevocationsAccepted, RunTrained
 from raymu.core.records import Generation, SampleFiles, ShardLineage
 from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.core.run_shape import RunShape
@@ -176,18 +176,23 @@ def measure_updates(folder: Path, parameters: int) -> Result:
 
 
 def ingest(folder: Path, samples: int, features: int) -> tuple[int, float]:
-    """Ingest in a process of its own. Returns its peak memory in bytes, and the CPU seconds."""
+    """Ingest in a process of its own. Returns its peak memory above the imports in bytes, and the CPU seconds."""
     config = configure(folder, samples=samples, features=features)
+    before = peak_bytes()
     seconds, _ = timed(lambda: prepare_run(config, str(folder / f"ingest-{samples}x{features}")).write())
-    # Not getrusage: it returns the parent's peak if that is higher.
+    return peak_bytes() - before, seconds
+
+
+def peak_bytes() -> int:
+    """Return the peak memory of this process so far. Not that of getrusage: it is the parent's if that was higher."""
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     assert peak, "the peak memory of a process is read from /proc, which only Linux has"
-    return int(peak[1]) * 1024, seconds
+    return int(peak[1]) * 1024
 
 
 def measure_samples(folder: Path, scale: int) -> Result:
     """Measure ingest and the sample index, in bytes and seconds a sample. `scale` divides the numbers of samples."""
-    sizes = {16: (50_000 // scale, 250_000 // scale), PIXELS: (20_000 // scale, 100_000 // scale)}
+    sizes = {16: (100_000 // scale, 400_000 // scale), PIXELS: (100_000 // scale, 400_000 // scale)}
     result: dict[str, Any] = {}
     for features, (few, many) in sizes.items():
         peaks = []
@@ -199,17 +204,24 @@ def measure_samples(folder: Path, scale: int) -> Result:
         tables = RunStore(str(folder / f"ingest-{many}x{features}")).manifest.tables
         result[f"of_{features}_bytes"] = {
             "table_bytes": sum(table_ref.byte_size for table_ref in tables) / many,
+            "shard_samples": many // len(tables),
+            "ingest_peak_bytes": high_bytes,
             "ingest_memory_bytes": (high_bytes - low_bytes) / (many - few),
             "ingest_s": (high_s - low_s) / (many - few),
         }
-    store = RunStore(str(folder / f"ingest-{sizes[16][1]}x16"))
+    many = sizes[16][1]
+    store = RunStore(str(folder / f"ingest-{many}x16"))
     manifest = store.manifest
     files = [
         SampleFiles(table=table, index=index) for table, index in zip(manifest.tables, manifest.indexes, strict=True)
     ]
-    index_bytes = sum(ref.byte_size for ref in manifest.indexes if ref)
     seconds, _ = timed(lambda: SampleIndex(store, files.__getitem__).homes([0]))
-    return {**result, "index_bytes": index_bytes / sizes[16][1], "lookup_s": seconds}
+    return {
+        **result,
+        "index_bytes": sum(ref.byte_size for ref in manifest.indexes if ref) / many,
+        "index_samples": many // len(files),
+        "lookup_s": seconds,
+    }
 
 
 def measure_requests(folder: Path, requests: int) -> Result:
@@ -243,7 +255,7 @@ def _journal_size(folder: Path) -> dict[str, float]:
 
 
 def measure_coordinator(folder: Path, lineage: ShardLineage, shards: int) -> Result:
-    """Measure a board of many shards without files: its memory, and one request and publication."""
+    """Measure a board of many shards, without work of theirs: its memory, a request's record, and a whole generation."""
     config = configure(folder, samples=2_000)
     payload = to_json(lineage)
     gc.collect()
@@ -252,33 +264,46 @@ def measure_coordinator(folder: Path, lineage: ShardLineage, shards: int) -> Res
         replace(from_json(ShardLineage, payload, source="a lineage"), shard=shard) for shard in range(shards)
     )
     board = RevocationBoard(RunShape.of(config), workers=1)
-    board.handle(RunTrained(at=datetime.now(UTC), lineages=lineages, workers=1))
+    [whole] = board.handle(RunTrained(at=datetime.now(UTC), lineages=lineages, workers=1))
     gc.collect()
     memory, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    accepted = RevocationsAccepted(at=datetime.now(UTC), requests=(_request(),), generation=1)
-    accept_s, commands = timed(lambda: board.handle(accepted))
-    [publish] = [command for command in commands if isinstance(command, PublishGeneration)]
-    generation = Generation(
-        number=1,
-        previous_sha256="",
-        cause=publish.cause,
-        request_ids=(),
-        published_at=datetime.now(UTC),
-        constituents=publish.constituents,
-        lineages=publish.lineages,
-    )
     store = RunStore(str(folder / "generation"))
     store.keys.create()
-    write_s, generation_file = timed(lambda: store.generations.write(generation))
+    whole_s, whole_file = timed(lambda: store.generations.write(_generation(whole, 1, range(shards))))
+    published = GenerationPublished(at=datetime.now(UTC), number=1, manifest_sha256=whole_file.sha256)
+    board.handle(published)
+    accepted = RevocationsAccepted(at=datetime.now(UTC), requests=(_request(),), generation=1)
+    accept_s, [record, *_] = timed(lambda: board.handle(accepted))
+    assert isinstance(record, PublishGeneration)
+    assert record.changed is not None
+    record_s, record_file = timed(lambda: store.generations.write(_generation(record, 2, record.changed)))
     return {
         "shards": shards,
         "slices": lineage.slices,
         "memory_bytes_per_shard": memory / shards,
-        "generation_bytes_per_shard": generation_file.byte_size / shards,
-        "accept_s_per_shard": accept_s / shards,
-        "publish_s_per_shard": write_s / shards,
+        "generation_bytes_per_shard": whole_file.byte_size / shards,
+        "generation_s_per_shard": whole_s / shards,
+        "record_bytes": record_file.byte_size,
+        "record_s": record_s,
+        "accept_s": accept_s,
     }
+
+
+def _generation(command: Command, number: int, shards: Iterable[int] | None) -> Generation:
+    """Return a generation with the states of these shards, as a coordinator writes it."""
+    assert isinstance(command, PublishGeneration)
+    changed = list(shards or ())
+    return Generation(
+        number=number,
+        previous_sha256="",
+        cause=command.cause,
+        request_ids=(),
+        published_at=datetime.now(UTC),
+        constituents=tuple(command.constituents[shard] for shard in changed),
+        lineages=tuple(command.lineages[shard] for shard in changed),
+        base=None if number == 1 else 1,
+    )
 
 
 def _request() -> RevocationRequest:
@@ -322,8 +347,8 @@ def measure(*, is_smoke: bool) -> Result:
 def summary(result: Result) -> str:
     samples, coordinator, patched = result["samples"], result["coordinator"], result["requests"]["patched"]
     return (
-        f"a sample takes {samples['index_bytes']:.0f} bytes in the coordinator; a shard of {coordinator['slices']} slices "
-        f"{coordinator['generation_bytes_per_shard'] / 1000:.1f} kB in each generation; a request "
+        f"a sample takes {samples['index_bytes']:.0f} bytes in its shard's index; a shard of {coordinator['slices']} slices "
+        f"{coordinator['generation_bytes_per_shard'] / 1000:.1f} kB in a whole generation; a request "
         f"{patched['bytes'] / 1000:.1f} kB in the journal and {patched['message_bytes'] / 1000:.1f} kB of messages"
     )
 
@@ -340,16 +365,26 @@ def constants_table(result: Result) -> str:
     lines += [
         ["recorded update of a group", "parameter", in_bytes(update)],
         ["the run's copy of a sample of 784 bytes", "sample", in_bytes(images["table_bytes"])],
-        ["memory of ingest, sample of 784 bytes", "sample", in_bytes(images["ingest_memory_bytes"])],
-        ["memory of ingest, sample of 16 bytes", "sample", in_bytes(samples["of_16_bytes"]["ingest_memory_bytes"])],
+        ["memory of ingest above the imports, samples of 784 bytes", "process", in_bytes(images["ingest_peak_bytes"])],
+        ["its growth", "sample", in_bytes(max(0.0, images["ingest_memory_bytes"]))],
         ["time of ingest, sample of 784 bytes", "sample", in_time(images["ingest_s"])],
-        ["the coordinator's index of samples", "sample", in_bytes(samples["index_bytes"])],
-        ["time to read that index", "sample", in_time(samples["index_s"])],
-        ["time to copy it without purged samples", "sample", in_time(samples["index_copy_s"])],
+        ["time of ingest, sample of 16 bytes", "sample", in_time(samples["of_16_bytes"]["ingest_s"])],
+        ["index of a shard", "sample", in_bytes(samples["index_bytes"])],
+        [
+            f"looking up one id, {count(samples['index_samples'])} samples in the shard, cold",
+            "shard",
+            in_time(samples["lookup_s"]),
+        ],
         ["the coordinator's state", "shard", in_bytes(coordinator["memory_bytes_per_shard"])],
-        ["file of a generation", "shard", in_bytes(coordinator["generation_bytes_per_shard"])],
-        ["time to write it", "shard", in_time(coordinator["publish_s_per_shard"])],
-        ["time to accept a request", "shard", in_time(coordinator["accept_s_per_shard"])],
+        ["file of a whole generation", "shard", in_bytes(coordinator["generation_bytes_per_shard"])],
+        ["time to write it", "shard", in_time(coordinator["generation_s_per_shard"])],
+        ["record of a generation in which one shard changed", "record", in_bytes(coordinator["record_bytes"])],
+        ["time to write it", "record", in_time(coordinator["record_s"])],
+        [
+            f"time of the board for a request, {count(coordinator['shards'])} shards",
+            "request",
+            in_time(coordinator["accept_s"]),
+        ],
     ]
     for kind in ("patched", "retrained"):
         request = requests[kind]
@@ -371,34 +406,44 @@ def bounds_table(result: Result) -> str:
     samples, coordinator, requests = result["samples"], result["coordinator"], result["requests"]
     images, update = samples["of_784_bytes"], result["updates"]["bytes_per_row_and_parameter"]
     checkpoint, parameters = models[MODEL]["checkpoint_bytes"], models[MODEL]["parameters"]
-    request_s = SHARDS * (2 * coordinator["publish_s_per_shard"] + coordinator["accept_s_per_shard"])
-    request_s += samples["index_copy_s"] * 64
+    # A whole generation is written once the records since the last one outweigh it.
+    whole_s = (
+        coordinator["generation_s_per_shard"] * coordinator["record_bytes"] / coordinator["generation_bytes_per_shard"]
+    )
+    request_s = samples["lookup_s"] + coordinator["accept_s"] + 2 * (coordinator["record_s"] + whole_s)
     shard_table = SAMPLES / SHARDS * images["table_bytes"]
     repair = 2 * shard_table + SLICES * checkpoint
     passes_per_s = result["training"]["passes_per_s"]
     lines = [
         [
             "ingest: memory of one process",
-            in_bytes(SAMPLES * images["ingest_memory_bytes"]),
-            "first bound: it reads the whole file; more than one machine's memory needs an ingest in parts",
+            in_bytes(images["ingest_peak_bytes"]),
+            f"a batch, and one shard of {count(images['shard_samples'])} samples; the number of shards does not matter",
         ],
-        ["ingest: time of one process", in_time(SAMPLES * images["ingest_s"]), "the same"],
         [
-            "coordinator: index of samples",
+            "ingest: time of one core",
+            in_time(SAMPLES * images["ingest_s"]),
+            "blocks are placed, and shards written, by as many processes as there are",
+        ],
+        [
+            "indexes of all shards",
             in_bytes(SAMPLES * samples["index_bytes"]),
-            "second bound: on the coordinator's node; twice as much during the copy after purges",
+            f"{in_bytes(SAMPLES / SHARDS * samples['index_bytes'])} a shard; a request maps those that it touches",
         ],
-        ["coordinator: reading the index", in_time(SAMPLES * samples["index_s"]), "once, at its first request"],
-        ["coordinator: state of the shards", in_bytes(SHARDS * coordinator["memory_bytes_per_shard"]), "not a bound"],
         [
-            "a generation's file",
+            "coordinator: state of the shards",
+            in_bytes(SHARDS * coordinator["memory_bytes_per_shard"]),
+            "all that it keeps in memory beside open requests",
+        ],
+        [
+            "a whole generation",
             in_bytes(SHARDS * coordinator["generation_bytes_per_shard"]),
-            "it names every shard, and is written as a whole, twice for each request",
+            "written once the records since the last one outweigh it, and read when a run is opened",
         ],
         [
-            "coordinator: one request by itself",
+            "coordinator: lookup, decision and records of one request",
             f"{in_time(request_s)}: {count(DAY_S / request_s)} a day at most",
-            f"the example has {count(REVOKED / 365)} a day; requests that wait together share all of it",
+            f"the example has {count(REVOKED / 365)} a day; its files and commits take longer on a slow disk",
         ],
         ["the run's samples", in_bytes(SAMPLES * images["table_bytes"]), "an object store's size"],
         ["checkpoints, SGD", in_bytes(SHARDS * SLICES * checkpoint), "grows with slices"],
@@ -414,13 +459,13 @@ def bounds_table(result: Result) -> str:
         ],
         [
             "objects in the store",
-            count(SHARDS * (SLICES + 1)),
-            "garbage collection lists all of them, a thousand in each call",
+            count(SHARDS * (SLICES + 2)),
+            "listed when a run is opened, a thousand in each call, and not for a request",
         ],
         [
             "journal: a year's requests",
             f"{in_bytes(REVOKED * requests['patched']['bytes'])}, {count(REVOKED * requests['patched']['rows'])} rows",
-            "one PostgreSQL server; opening a run replays its events",
+            "one PostgreSQL server; opening a run reads a snapshot, and the events after it",
         ],
         [
             "network: one shard retrained from its first slice",
