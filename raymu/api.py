@@ -92,7 +92,8 @@ if TYPE_CHECKING:
     from raymu.service.export import Export
     from raymu.service.export_document import ExportCheck
     from raymu.service.planning.forecast import Forecast
-    from raymu.service.prediction import Ensemble, Evaluation
+    from raymu.service.prediction import Evaluation
+    from raymu.service.served_ensemble import ServedEnsemble
     from raymu.service.tuning.report import TuningReport
     from raymu.service.verify.verify import Verification
     from raymu.store.manifest import RunManifest
@@ -142,7 +143,7 @@ class Run:
         """What the run's settings may ask for."""
         self._store = RunStore(self.location, trust=self.trust)
         self._training: TrainingResult | None = None
-        self._ensemble: Ensemble | None = None
+        self._ensemble: ServedEnsemble | None = None
         self._connection = Connection(self._store)
         self._own_callbacks = tuple(callbacks)
         self._watcher = Watcher(self, self._store, self._make_callbacks)
@@ -673,7 +674,8 @@ class Run:
         Returns:
             (samples, outputs) float32: probabilities of classes or labels, or numbers.
         """
-        return self._current().predict(self._rows(features))
+        rows = self._rows(features)
+        return self._served.answer(lambda ensemble: ensemble.predict(rows), self.require_not_rolled_back)
 
     def evaluate(self, features: Rows | object, labels: Targets | None = None) -> Evaluation:
         """Measure the score of the current generation: the accuracy, or R2 of numbers.
@@ -684,7 +686,10 @@ class Run:
         """
         if labels is None:
             return self._evaluate_table(to_table(features))
-        return self._current().evaluate(self._rows(features), labels, has_metrics=True)
+        rows, targets = self._rows(features), labels
+        return self._served.answer(
+            lambda ensemble: ensemble.evaluate(rows, targets, has_metrics=True), self.require_not_rolled_back
+        )
 
     def evaluate_file(self, path: str) -> Evaluation:
         """Measure the accuracy of the current generation on a table with labels. Raises DataInvalid."""
@@ -698,7 +703,10 @@ class Run:
         if table.labels is None:
             names = ", ".join(fields.label_columns)
             raise DataInvalid(source_of(data), f"has no column {names}; evaluation needs labels")
-        return self._current().evaluate(table.features, table.labels, has_metrics=True)
+        labels = table.labels
+        return self._served.answer(
+            lambda ensemble: ensemble.evaluate(table.features, labels, has_metrics=True), self.require_not_rolled_back
+        )
 
     def _rows(self, features: Rows | object) -> Rows:
         """Return samples to predict: rows as they are, and those of a table in memory."""
@@ -750,12 +758,16 @@ class Run:
 
     def close(self) -> None:
         """Stop the coordinator that this object started, if any. Calls that other threads have begun end first."""
+        if (served := self._ensemble) is not None:
+            served.close()  # a coordinator's last act is to close the journal's file, which others must not have open
         self._connection.close()
 
     def _forget_parent(self) -> None:
         """In a forked child, leave the parent's coordinator alone, and its locks."""
         self._connection.forget_parent()
         self._configuring, self._loading = Lock(), Lock()
+        if self._ensemble is not None:
+            self._ensemble.forget_parent()
 
     def __enter__(self) -> Self:
         return self
@@ -799,17 +811,15 @@ class Run:
         self._training = replace(self._call(Train(), collect), stages=tuple(stages), left_out=left_out)
         self._watcher.end_training(self._training)
 
-    def _current(self) -> Ensemble:
-        """Return the current generation's ensemble, loaded once for each generation, and by one thread."""
-        from raymu.service.prediction import Ensemble
+    @property
+    def _served(self) -> ServedEnsemble:
+        """The ensemble of the current generation, which all threads predict with."""
+        from raymu.service.served_ensemble import ServedEnsemble
 
-        self.require_not_rolled_back()
-        store = self._store
         with self._loading:
-            ensemble = self._ensemble
-            if ensemble is None or ensemble.generation != served_generation(store):
-                self._ensemble = ensemble = Ensemble.current(store)
-            return ensemble
+            if self._ensemble is None:
+                self._ensemble = ServedEnsemble(self._store)
+            return self._ensemble
 
 
 _of_this_process: WeakSet[Run] = WeakSet()

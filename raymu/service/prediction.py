@@ -12,7 +12,7 @@ from raymu.config.unlearning import OnAccept
 from raymu.core.aggregate import AGGREGATIONS, voters_of
 from raymu.core.arrays import Features, Probabilities, Targets
 from raymu.core.board.serving import served_constituent
-from raymu.core.records import Constituent, Generation, ShardLineage
+from raymu.core.records import Constituent, FileRef, Generation, ShardLineage
 from raymu.core.scores import SCORES
 from raymu.data.columns import as_features
 from raymu.data.rows import Columns, Rows
@@ -23,6 +23,7 @@ from raymu.service.served import served_generation
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.run import RunStore
 from raymu.training.classifier import Classifier
+from raymu.training.constituents import Constituents
 from raymu.training.determinism import device_or_cpu, pinned
 from raymu.training.ensemble_module import EnsembleModule
 
@@ -71,6 +72,7 @@ class Ensemble:
         *,
         device: torch.device | None = None,
         states: Sequence[bytes] | None = None,
+        earlier: "Ensemble | None" = None,
     ) -> None:
         """Load a generation.
 
@@ -79,6 +81,7 @@ class Ensemble:
             generation: One of its generations.
             device: The default is the device that the run is configured for, or the CPU if that is not available.
             states: The checkpoints, as `read_states` returns them. The default reads them.
+            earlier: An ensemble of the run, whose models are taken over where the generation has them too.
 
         Raises:
             NoVoters: Every shard abstains.
@@ -98,18 +101,32 @@ class Ensemble:
         self._weights = voters_of(self._voters, generation.lineages[0].slices)
         if not self._voters:
             raise NoVoters(generation.number)
-        self._classifiers: list[Classifier] = []
-        files = [voter.checkpoint.file for voter in self._voters if voter.checkpoint]
-        for file, payload in zip(files, states or read_states(store, generation), strict=True):
-            self._classifiers.append(Classifier.restore(payload, self._plan, device=self._device, source=file.path))
+        self._files = [voter.checkpoint.file for voter in self._voters if voter.checkpoint]
+        loaded: dict[FileRef, Classifier] = (
+            dict(zip(earlier._files, earlier._classifiers, strict=True)) if earlier else {}
+        )
+        new = [file for file in self._files if file not in loaded]
+        payloads = map_concurrently(store.files.read_checked, new) if states is None else states
+        for file, payload in zip(new, payloads, strict=True):
+            loaded[file] = Classifier.restore(payload, self._plan, device=self._device, source=file.path)
+        self._classifiers: list[Classifier] = [loaded[file] for file in self._files]
+        self._constituents = Constituents(self._classifiers, self._input_shape)
 
     @classmethod
-    def current(cls, store: RunStore, *, device: torch.device | None = None) -> "Ensemble":
-        """Load the generation that is served now, and start again if another supersedes it meanwhile."""
+    def current(
+        cls, store: RunStore, *, device: torch.device | None = None, earlier: "Ensemble | None" = None
+    ) -> "Ensemble":
+        """Load the generation that is served now, and start again if another supersedes it meanwhile.
+
+        Args:
+            store: The run.
+            device: As for a new ensemble.
+            earlier: As for a new ensemble.
+        """
         while True:
             generation = served_generation(store)
             try:
-                return cls(store, generation, device=device)
+                return cls(store, generation, device=device, earlier=earlier)
             except FileMissing:
                 if served_generation(store) == generation:
                     raise
@@ -123,6 +140,7 @@ class Ensemble:
             else classifier
             for voter, classifier in zip(self._voters, self._classifiers, strict=True)
         ]
+        other._constituents = Constituents(other._classifiers, self._input_shape)
         return other
 
     def module(self) -> EnsembleModule:
@@ -143,7 +161,17 @@ class Ensemble:
         Raises:
             DataInvalid: The features have another shape.
         """
-        return self._aggregate(self._probabilities(features), self._weights)
+        rows = self._checked(features)
+        predictions = np.zeros((len(rows), self._plan.classes), dtype=np.float32)
+        with pinned(self._device, self._threads):
+            start = 0
+            for batch in self._constituents.batches(
+                rows
+            ):  # aggregated batch by batch: all at once may not fit into memory
+                stop = start + batch.shape[1]
+                predictions[start:stop] = self._aggregate(batch, self._weights)
+                start = stop
+        return predictions
 
     def evaluate(self, features: Rows, labels: Targets, *, has_metrics: bool = False) -> Evaluation:
         """Measure the score against labels.
@@ -172,11 +200,16 @@ class Ensemble:
 
     def _probabilities(self, features: Rows) -> Probabilities:
         """Return (voters, samples, outputs) float32."""
+        rows = self._checked(features)
+        with pinned(self._device, self._threads):
+            return np.concatenate(list(self._constituents.batches(rows)), axis=1)
+
+    def _checked(self, features: Rows) -> Rows:
+        """Return samples as the models take them. Raises DataInvalid."""
         if isinstance(features, Columns):
             self._classifiers[0].task.check(features.table, "the table")
-        rows = features if isinstance(features, Columns) else self._as_array(features)
-        with pinned(self._device, self._threads):
-            return np.stack([classifier.probabilities(rows) for classifier in self._classifiers])
+            return features
+        return self._as_array(features)
 
     def _as_array(self, features: Features) -> Features:
         if features.shape[1:] != self._input_shape:

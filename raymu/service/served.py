@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from raymu.core.commands import PublishGeneration
 from raymu.core.records import Generation
 from raymu.service.history import History, open_history
+from raymu.store.journal.fencing import journal_url
+from raymu.store.journal.watch import JournalWatch
 from raymu.store.run import RunStore
 from raymu.text import plural
 
@@ -69,6 +71,12 @@ def rewound_for_accepted(generation: Generation, history: History) -> Generation
                 lineages=command.lineages,
             )
     return generation
+
+
+def watch_of(store: RunStore) -> JournalWatch:
+    """Return a watch on the journal of a run. Raises RunUntrusted before it names a database, ConfigInvalid, RunInvalid."""
+    store.require_trusted("cluster.journal")
+    return JournalWatch(journal_url(store.files, store.config), store.manifest.run_id)
 
 
 def waiting_requests(store: RunStore) -> Waiting | None:

@@ -236,6 +236,10 @@ class Classifier:
             ]
         return torch.cat([torch.zeros(0, self.classes), *parts]).numpy()
 
+    def predictions(self, batch: BatchInputs) -> Tensor:
+        """Predict one batch in evaluation mode. Returns (samples, outputs) float32 on the CPU, as `probabilities` does."""
+        return self._fitted.in_units_of_targets(self.target.predict(self._alone_too(batch))).cpu()
+
     def agreement(self, rows: Rows | StoredRows, labels: Targets) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
         """Return how far predictions agree with the truth, (samples,) in [0, 1]: of classes, the true one's probability."""
         with torch.no_grad():

@@ -145,6 +145,13 @@ class PreparedSamples:
         """Yield batches of consecutive samples, with nothing drawn."""
         return self._loaded([slice(start, start + size) for start in range(0, len(self), size)], None)
 
+    def collated_parts(self, size: int) -> Generator[Inputs]:
+        """Yield batches of consecutive samples before `Task.normalize`, which may differ between shards."""
+        parts = [slice(start, start + size) for start in range(0, len(self), size)]
+        threads = self.loading_threads if self.encoder.task.collates_ahead else 0
+        with closing(made_ahead(partial(self._collated, draws=None), parts, threads=threads)) as made:
+            yield from made
+
     def even_parts(self, size: int) -> Iterator[BatchInputs]:
         """Yield parts of nearly equal size, with nothing drawn: all have the same weight in an average."""
         parts = -(-len(self) // size)

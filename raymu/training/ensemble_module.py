@@ -61,7 +61,7 @@ class EnsembleModule(nn.Module):
     @property
     def batches(self) -> int:
         """How many batches the module is called with: one for all constituents, or one for each."""
-        return 1 if all(_is_same(encoder, self._encoders[0]) for encoder in self._encoders) else len(self._encoders)
+        return 1 if encode_alike(self._encoders) else len(self._encoders)
 
     def encode(self, rows: Rows) -> tuple[BatchInputs, ...]:
         """Make of samples what the module is called with: `module(*module.encode(rows))`.
@@ -176,6 +176,11 @@ def _collated(encoder: Encoder, rows: Rows) -> BatchInputs:
     task = encoder.task
     inputs = task.prepare_rows(rows, encoder.fitted, torch.device("cpu"))
     return batch_of(task.collate(inputs, None) if task.is_collated else inputs)
+
+
+def encode_alike(encoders: Sequence[Encoder]) -> bool:
+    """Return whether encoders make the same batch of the same samples, apart from `Task.normalize`."""
+    return all(_is_same(encoder, encoders[0]) for encoder in encoders)
 
 
 def _is_same(encoder: Encoder, other: Encoder) -> bool:

@@ -29,9 +29,10 @@ class Database:
             is_read_only: True writes nothing and holds no lock while others write
         """
         self._dialect = DIALECTS[url.get_backend_name()]
-        self._engine = sql.create_engine(
-            self._dialect.read_only_url(url) if is_read_only else url, **self._dialect.engine_options
-        )
+        opened = self._dialect.read_only_url(url) if is_read_only else url
+        self._engine = sql.create_engine(opened, **self._dialect.engine_options)
+        self.is_immutable = "immutable" in opened.query
+        """Whether the file is read as if nobody could write to it: what others write later is not seen."""
         self._file = url.database if url.get_backend_name() == "sqlite" else None
         self._use: finalize[..., Any] | None = None
         self._dirty_table: str | None = None

@@ -1,0 +1,80 @@
+"""The ensemble that a process predicts with: loaded once for each generation, and never one that was revoked from."""
+
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import TypeVar
+
+from raymu.errors import RequestInvalid
+from raymu.service.prediction import Ensemble
+from raymu.service.served import served_generation, watch_of
+from raymu.store.run import RunStore
+
+Answer = TypeVar("Answer")
+
+ATTEMPTS = 5
+"""How often an answer is computed again because another generation came meanwhile."""
+
+
+class ServedEnsemble:
+    """The ensemble of the generation that a run serves. Threads share it, each answer is of one generation.
+
+    What the run serves follows from its journal. As long as nothing was written there, the loaded ensemble is the served
+    one, and no file is read. Afterwards the generation is read again.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        """Name a run. Of it, only the settings are read."""
+        self._store = store
+        self._watch = watch_of(store)
+        self._loading = Lock()
+        self._ensemble: Ensemble | None = None
+        self._mark: Hashable | None = None
+
+    def current(self, check: Callable[[], object] = lambda: None) -> Ensemble:
+        """Return the ensemble that the run serves now.
+
+        Args:
+            check: Called before the generation is read. It may refuse the run.
+
+        Raises:
+            RaymuError: What `check` and `Ensemble.current` raise.
+        """
+        with self._loading:
+            mark = self._watch.mark()  # before the reading, so that what is written meanwhile is seen the next time
+            ensemble = self._ensemble
+            if ensemble is not None and mark is not None and mark == self._mark:
+                return ensemble
+            self._mark = None
+            check()
+            if ensemble is None or ensemble.generation != served_generation(self._store):
+                self._ensemble = None  # a generation that was revoked from is not kept, whatever happens now
+                self._ensemble = ensemble = Ensemble.current(self._store, earlier=ensemble)
+            self._mark = mark
+            return ensemble
+
+    def answer(self, compute: Callable[[Ensemble], Answer], check: Callable[[], object] = lambda: None) -> Answer:
+        """Compute an answer with the served ensemble, again if another generation came before it is returned.
+
+        Args:
+            compute: Computes it.
+            check: As for `current`.
+
+        Raises:
+            RequestInvalid: Generations came faster than the answer.
+        """
+        for _ in range(ATTEMPTS):
+            ensemble = self.current(check)
+            answer = compute(ensemble)
+            if self.current(check) is ensemble:
+                return answer
+        raise RequestInvalid(
+            f"the run was changed {ATTEMPTS} times while it predicted, before each end; predict fewer samples at once"
+        )
+
+    def close(self) -> None:
+        """Close the connection to the journal. A later call opens it again."""
+        self._watch.close()
+
+    def forget_parent(self) -> None:
+        """In a forked child, leave the parent's lock alone."""
+        self._loading = Lock()
