@@ -12,6 +12,7 @@ import sqlalchemy as sql
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from raymu.errors import ConfigInvalid
+from raymu.store.files.database_files import read_in_use
 from raymu.store.journal.network_fs import network_file_system
 from raymu.store.journal.schema import postgresql_differences, sqlite_differences
 
@@ -130,8 +131,11 @@ def _is_at_rest_with_log(file: Path) -> bool:
     """
     log, index = (file.with_name(f"{file.name}-{ending}") for ending in ("wal", "shm"))
     try:
-        with file.open("rb") as opened:
-            asks_for_log = opened.read(WAL_VERSION_AT + 1)[WAL_VERSION_AT:] == WAL_VERSION
+        beginning = read_in_use(str(file), length=WAL_VERSION_AT + 1)
+        if beginning is None:
+            with file.open("rb") as opened:
+                beginning = opened.read(WAL_VERSION_AT + 1)
+        asks_for_log = beginning[WAL_VERSION_AT:] == WAL_VERSION
         has_log = log.exists() and (log.stat().st_size > 0 or index.exists() or os.access(file.parent, os.W_OK))
     except OSError:  # SQLite says what is wrong
         return False
