@@ -20,6 +20,11 @@ def arrow_reader(payload: bytes) -> pa.BufferReader:
     return pa.BufferReader(buffer)
 
 
+def buffer_reader(buffer: pa.Buffer) -> pa.BufferReader:
+    """Return a reader of a buffer: one of Arrow's own, or mapped memory that no thread of Arrow's reads."""
+    return pa.BufferReader(buffer)
+
+
 def open_for_arrow(path: str | Path) -> pa.NativeFile:
     """Open a local file, or read a pipe such as that of `<(command)`. Raises OSError, or ValueError for no path."""
     if stat.S_ISREG(Path(path).stat().st_mode):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raymu.data.arrow_source import buffer_reader
 from raymu.data.rows import Columns, Rows
 
 _ARRAY = "features"
@@ -31,7 +32,7 @@ class ScratchFile:
         with tempfile.TemporaryFile(prefix="raymu-") as file:
             self._write(file, parts)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
+        reader = pa.ipc.open_file(buffer_reader(pa.py_buffer(mapped)))
         self._empty = reader.schema.empty_table()
         self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self._ends = np.cumsum([batch.num_rows for batch in self._batches], dtype=np.int64)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from raymu.data.arrow_source import buffer_reader
 from raymu.errors import FileCorrupt
 
 
@@ -25,7 +26,7 @@ class StoredTable:
 
         self._source = source
         with reading_table(source):
-            self._file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+            self._file = pq.ParquetFile(buffer_reader(content), page_checksum_verification=True)
         self.schema: pa.Schema = self._file.schema_arrow
         metadata = self._file.metadata
         self.rows = int(metadata.num_rows)

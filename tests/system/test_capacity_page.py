@@ -41,8 +41,8 @@ def test_a_bound_is_its_constant_times_the_example() -> None:
     result = read_kept("capacity.json")
     table = bounds_table(result)
     samples, coordinator = result["samples"], result["coordinator"]
-    assert f"| coordinator: index of samples | {in_bytes(SAMPLES * samples['index_bytes'])} |" in table
-    assert f"| a generation's file | {in_bytes(SHARDS * coordinator['generation_bytes_per_shard'])} |" in table
+    assert f"| indexes of all shards | {in_bytes(SAMPLES * samples['index_bytes'])} |" in table
+    assert f"| a whole generation | {in_bytes(SHARDS * coordinator['generation_bytes_per_shard'])} |" in table
     checkpoint = next(row for row in result["models"] if row["model"].endswith("Adam"))["checkpoint_bytes"]
     assert f"| checkpoints, Adam | {in_bytes(SHARDS * SLICES * checkpoint)} |" in table
 
