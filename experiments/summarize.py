@@ -33,6 +33,9 @@ TOGETHER = (
     "scaling",
     "many_shards",
     "opening",
+    "sample_lookup",
+    "prediction",
+    "large_run",
 )
 """Scripts that `run_all` runs."""
 ATTACKS = ("fault_injection", "command_kills")

@@ -58,8 +58,8 @@ class StackedModels:
     def of(cls, classifiers: Sequence[Classifier], input_shape: tuple[int, ...]) -> "StackedModels | None":
         """Stack the models of loaded classifiers; None where that is of no use, or not possible.
 
-        Layers that have weights must be linear ones in a plain `nn.Sequential`. Others, such as convolutions, are no faster
-        together, and code of the user's may do anything.
+        Layers that have weights must be linear ones in a plain `nn.Sequential`. Together, others have
+        other bits than alone, and code of the user's may do anything.
         """
         first, *others = classifiers
         encoders = [classifier.encoder for classifier in classifiers if classifier.encoder is not None]
