@@ -35,7 +35,6 @@ TOGETHER = (
     "opening",
     "sample_lookup",
     "prediction",
-    "large_run",
 )
 """Scripts that `run_all` runs."""
 ATTACKS = ("fault_injection", "command_kills")

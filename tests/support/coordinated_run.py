@@ -154,6 +154,9 @@ async def until_nothing_moves() -> None:
     """Wait until every task waits for something that a test controls."""
     for _ in range(50):
         await asyncio.sleep(0)
+    await asyncio.sleep(0.05)  # a thread may read for a task
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 class OpenedRun:

@@ -14,7 +14,7 @@ from raymu.core.events import RevocationsAccepted, RunExtended, RunTrained, Unle
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
 from raymu.data.frames import TableData
-from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, mark_unfinished
+from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, mark_unfinished
 from raymu.service.coordinator.calls import (
     Call,
     Configure,
@@ -451,7 +451,8 @@ class Coordinator:
         await self._fleet.close()
         try:
             with suppress(CoordinatorSuperseded):
-                await self._executor.save_snapshot_if_due()
+                with suppress(CoordinatorLost):  # it was closed before
+                    await self._executor.save_snapshot_if_due()
                 await self._session.leave()
         except RaymuError as error:
             if self._session.journal.written != self._opened_at:

@@ -40,6 +40,7 @@ class TracedTraining:
 
     def __init__(self, plan: TrainingSpec, shard: int, _device: torch.device, _ranks: Ranks | None = None) -> None:
         self._plan, self._shard = plan, shard
+        self.spec = plan
         self._stages: Stages = []
         self._subtracted: list[str] = []  # in hexadecimal: such a hash is not among those that are trained on
         self.classifier = mock.Mock(spec=[], model=None)
