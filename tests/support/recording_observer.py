@@ -17,7 +17,11 @@ class RecordingObserver:
     def on_event(self, event: Event) -> None:
         self.is_called_after_the_end |= self.is_closed
         self.events.append(event)
-        self.published.append(sum(receipt.published_at is not None for receipt in self.receipts.receipts()))
+        self.published.append(self.count_published())
 
     def on_close(self) -> None:
         self.is_closed = True
+
+    def count_published(self) -> int:
+        """Return the number of requests whose receipts say that they are published, those that are done included."""
+        return self.receipts.done.requests + sum(receipt.published_at is not None for receipt in self.receipts.open)

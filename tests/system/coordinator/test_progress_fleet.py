@@ -88,7 +88,8 @@ def test_a_patch_is_reported_as_one_stage(tmp_path: Path, strategy: str, remedy:
         (1, remedy, stages[strategy])
     ] * stages[strategy]
     assert sum(stage.passes for stage in stages_seen) == receipt.shards[0].passes
-    assert sum(stage.seconds for stage in stages_seen) == pytest.approx(receipt.shards[0].seconds)
+    # Files are written beside the next stage, so the seconds of stages may overlap.
+    assert receipt.shards[0].seconds <= sum(stage.seconds for stage in stages_seen) + 0.5
     asyncio.run(coordinator.close())
 
 
