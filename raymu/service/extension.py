@@ -67,7 +67,9 @@ class NewSamples:
 
         Raises StorageFailed.
         """
-        routing = routes_writer(store.config, store.keys.hash_key)
+        # Routes to some samples alone are of no use: then every index is searched.
+        is_routed = store.manifest.routes is not None
+        routing = routes_writer(store.config, store.keys.hash_key) if is_routed else None
         written, routes = list(samples), list[Routes]()
         for shard, (files, added) in enumerate(zip(samples, self.tables, strict=True)):
             if added.num_rows:
