@@ -202,6 +202,7 @@ MENDED_BY_A_BACKUP: Mapping[FindingKind, tuple[Break, ...]] = {
 }
 TESTED_ELSEWHERE = {
     FindingKind.FORGED_GENERATION,  # test_forgeries.py
+    FindingKind.SNAPSHOT,  # tests/system/coordinator/test_snapshots.py
     FindingKind.LINEAGE,
     FindingKind.KEPT_STATE,
     FindingKind.NEEDED_PURGED_FILE,
