@@ -9,8 +9,7 @@ Python process. Both use one thread a process. SISA's requests are of samples at
 raymu's ids gives on average: one in each slice, in turn. Checkpoints between the epochs of SISA are off. Everything that is
 not training counts: reading the data, imports, writing. The load of the machine is kept with the result.
 
-Conclusion: in one process raymu is ahead, since it trains in one go and writes little. As commands, each pays the import of
-PyTorch, as each of SISA's scripts does.
+Conclusion: none yet, since no result is kept.
 """
 
 import json

@@ -8,8 +8,7 @@ process, with Ray already up, and with Ray started by the command. The phases of
 "starting Ray", "starting the coordinator" and "waiting for the first stage" of the trainings on Ray, without those of one in
 this process. The load of the machine is kept with the result: wall seconds mean little where others compute.
 
-Conclusion: commands that compute nothing answer in the time that their imports take. Of a revocation on Ray that the command
-starts, most is Ray's start, which `fleet: auto` saves.
+Conclusion: none yet, since no result is kept.
 """
 
 import argparse

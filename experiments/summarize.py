@@ -50,6 +50,8 @@ SEPARATE = (
     "lanes",
 )
 """Scripts with options of their own."""
+UNMEASURED = ("beside_sisa", "commands", "large_run")
+"""Scripts that no result is kept of yet."""
 
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 

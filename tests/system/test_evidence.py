@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from experiments.harness import EXPERIMENTS, RESULTS, Experiment, read_result, write_rows
-from experiments.summarize import SEPARATE, TOGETHER, documents, load, read_kept, with_results, without_results
+from experiments.summarize import (
+    SEPARATE,
+    TOGETHER,
+    UNMEASURED,
+    documents,
+    load,
+    read_kept,
+    with_results,
+    without_results,
+)
 from tests.support.evidence import scaled
 
 DOCUMENTS = documents()
@@ -63,7 +72,8 @@ def test_every_figure_and_result_that_is_kept_is_linked() -> None:
 
 def test_every_script_that_measures_is_summarized() -> None:
     scripts = {path.stem for path in EXPERIMENTS.glob("*.py") if "EXPERIMENT = " in path.read_text(encoding="utf-8")}
-    assert scripts == {*TOGETHER, *SEPARATE}
+    assert scripts == {*TOGETHER, *SEPARATE, *UNMEASURED}
+    assert not any(path.stem in UNMEASURED for path in RESULTS.iterdir()), "what is measured is summarized"
 
 
 @pytest.mark.parametrize("experiment", load((*TOGETHER, *SEPARATE)), ids=lambda experiment: experiment.name)

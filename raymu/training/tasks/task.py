@@ -38,7 +38,7 @@ class Task:
     Only then are the samples of a shard that is too large for its memory read batch by batch."""
 
     def check(self, rows: pa.Table, source: str) -> None:
-        """Check all samples of a table, before anything is made of them. By default every table is accepted.
+        """Check samples, a part of a table at a time, before anything is made of them. By default every table is accepted.
 
         Args:
             rows: The columns of the samples.
