@@ -19,17 +19,19 @@ _POSTGRESQL_COLUMNS = """
     SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
            a.atthasdef OR a.attgenerated <> '' OR a.attidentity <> ''
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE c.oid = to_regclass(%(table)s) ORDER BY a.attnum"""
+    WHERE c.oid IN (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name) ORDER BY c.relname, a.attnum"""
 _POSTGRESQL_EXTRAS = """
-    SELECT 'trigger', tgname FROM pg_trigger WHERE tgrelid = to_regclass(%(table)s) AND NOT tgisinternal
-    UNION ALL SELECT 'rule', rulename FROM pg_rewrite WHERE ev_class = to_regclass(%(table)s)
-    UNION ALL SELECT 'policy', polname FROM pg_policy WHERE polrelid = to_regclass(%(table)s)
-    UNION ALL SELECT 'constraint', conname FROM pg_constraint
-        WHERE conrelid = to_regclass(%(table)s) AND contype NOT IN ('p', 'n')
-    UNION ALL SELECT 'heir', inhrelid::regclass::name FROM pg_inherits WHERE inhparent = to_regclass(%(table)s)
-    UNION ALL SELECT 'index', relname FROM pg_class JOIN pg_index ON indexrelid = oid
-        WHERE indrelid = to_regclass(%(table)s) AND NOT indisprimary AND relname <> ALL(%(indexes)s)
-    UNION ALL SELECT 'row security', relname FROM pg_class WHERE oid = to_regclass(%(table)s) AND relrowsecurity"""
+    SELECT DISTINCT name, kind, extra FROM unnest(%(tables)s::text[]) AS name, to_regclass(name) AS relation, LATERAL (
+        SELECT 'trigger', tgname FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
+        UNION ALL SELECT 'rule', rulename FROM pg_rewrite WHERE ev_class = relation
+        UNION ALL SELECT 'policy', polname FROM pg_policy WHERE polrelid = relation
+        UNION ALL SELECT 'constraint', conname FROM pg_constraint
+            WHERE conrelid = relation AND contype NOT IN ('p', 'n')
+        UNION ALL SELECT 'heir', inhrelid::regclass::name FROM pg_inherits WHERE inhparent = relation
+        UNION ALL SELECT 'index', relname FROM pg_class JOIN pg_index ON indexrelid = oid
+            WHERE indrelid = relation AND NOT indisprimary AND relname <> ALL(%(indexes)s)
+        UNION ALL SELECT 'row security', relname FROM pg_class WHERE oid = relation AND relrowsecurity
+    ) AS extras(kind, extra)"""
 
 
 def sqlite_differences(connection: sql.Connection) -> Iterator[str]:
@@ -48,20 +50,25 @@ def sqlite_differences(connection: sql.Connection) -> Iterator[str]:
 
 
 def postgresql_differences(connection: sql.Connection) -> Iterator[str]:
-    """Yield a phrase for every difference of raymu's tables in a PostgreSQL database, which may have other tables too."""
-    for table in TABLES.sorted_tables:
-        rows = connection.exec_driver_sql(_POSTGRESQL_COLUMNS, {"table": table.name}).all()
+    """Yield a phrase for every difference of raymu's tables in a PostgreSQL database, which may have other tables too.
+
+    It asks twice, for all tables together: a database may be far away.
+    """
+    tables = TABLES.sorted_tables
+    names = [table.name for table in tables]
+    indexes = [str(index.name) for table in tables for index in table.indexes]
+    columns = connection.exec_driver_sql(_POSTGRESQL_COLUMNS, {"tables": names}).all()
+    extras = connection.exec_driver_sql(_POSTGRESQL_EXTRAS, {"tables": names, "indexes": indexes}).all()
+    for table in tables:
+        rows = [row for row in columns if row[0] == table.name]
         if not rows and table in LATER_TABLES:
             continue
         if {row[1] for row in rows} != {"r"}:
             yield f"no table {table.name!r}" if not rows else f"another kind of relation in the place of {table.name!r}"
             continue
-        columns = [tuple(row[2:]) for row in rows]
-        if columns != _expected_postgresql_columns(table):
+        if [tuple(row[2:]) for row in rows] != _expected_postgresql_columns(table):
             yield f"another table {table.name!r} than raymu creates"
-        indexes = [str(index.name) for index in table.indexes]
-        extras = connection.exec_driver_sql(_POSTGRESQL_EXTRAS, {"table": table.name, "indexes": indexes}).all()
-        for kind, name in sorted(tuple(row) for row in extras):
+        for kind, name in sorted((row[1], row[2]) for row in extras if row[0] == table.name):
             yield f"a {kind} {name!r} of table {table.name!r} that raymu does not create"
 
 
