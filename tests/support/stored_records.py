@@ -94,7 +94,7 @@ forget_sets = st.builds(
 )
 requests = st.builds(
     RevocationRequest,
-    request_id=names,
+    request_id=st.uuids().map(str),
     payload_sha256=hashes,
     key=st.none() | names,
     strategy=st.sampled_from(Strategy),
@@ -180,7 +180,12 @@ EVENTS: Sequence[SearchStrategy[Event]] = (
         left_out=counts,
         conversions=several(names),
     ),
-    st.builds(RevocationsAccepted, at=times, requests=several(requests), generation=counts),
+    st.builds(
+        RevocationsAccepted,
+        at=times,
+        requests=st.lists(requests, max_size=2, unique_by=lambda request: request.request_id).map(tuple),
+        generation=counts,
+    ),
     st.builds(SettleRequested, at=times, shards=several(counts)),
     st.builds(ShardRepaired, at=times, report=reports),
     st.builds(ShardFailed, at=times, shard=counts, command_id=names),

@@ -8,6 +8,7 @@ from raymu.core.records import FileRef
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
 from raymu.service.shard.stages import find_partial, find_report
+from raymu.store.journal.transaction import Transaction
 
 
 class GarbageCollector:
@@ -70,7 +71,8 @@ class GarbageCollector:
     def _collect(self, shard: int | None = None) -> None:
         """Delete garbage of one shard, or of the run."""
         store = self._session.store
-        with self._session.journal.writing():  # no other coordinator can take over, and need what is deleted
+
+        def work(_transaction: Transaction) -> None:
             commands = {command.command_id for command in self._board.awaited}
             if shard is None:
                 store.delete_garbage(self._needed(), commands)
@@ -78,6 +80,8 @@ class GarbageCollector:
                     store.generations.delete_except(*self._publisher.numbers)
             else:
                 store.delete_shard_garbage(self._needed(), commands, shard)
+
+        self._session.journal.write(work)  # no other coordinator can take over meanwhile, and need what is deleted
 
     def _needed(self) -> set[FileRef]:
         """Return every file that is served, or that running work starts from, aims at or has reported."""

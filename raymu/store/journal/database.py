@@ -67,16 +67,16 @@ class Database:
         """Return whether a table exists. Raises as `reading`."""
         if table.name not in self._existing:
             with self._translated_errors(is_reading=True):
-                if not sql.inspect(self._engine).has_table(table.name):
+                if not retried(lambda: sql.inspect(self._engine).has_table(table.name), self._is_lost):
                     return False
             self._existing.add(table.name)
         return True
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
-        """Open one transaction. Raises JournalBusy, StorageFailed."""
+        """Open one transaction. Whoever can repeat it tries again. Raises JournalBusy, ConnectionLost, StorageFailed."""
         self._scrub()
-        with self._translated_errors(), self._connected() as connection, connection.begin():
+        with self._translated_errors(), self._engine.connect() as connection, connection.begin():
             yield connection
             self._has_written = True
 
@@ -84,15 +84,11 @@ class Database:
     def reading(self) -> Iterator[sql.Connection]:
         """Open a connection to read. Raises JournalBusy, FileUnreadable; FileCorrupt for a damaged or missing journal."""
         with self._translated_errors(is_reading=True):
-            connection = self._connected()
+            connection = retried(self._engine.connect, self._is_lost)
             try:
                 yield cast(sql.Connection, _RetriedReads(connection, self._dialect.is_lost))
             finally:
                 _end(connection)
-
-    def _connected(self) -> sql.Connection:
-        """Connect, if need be in several attempts: nothing is done yet."""
-        return retried(self._engine.connect, self._is_lost)
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, SQLAlchemyError) and self._dialect.is_lost(error)
@@ -110,7 +106,7 @@ class Database:
         """
 
         def attempt() -> tuple[sql.Connection, bool]:
-            connection = self._connected().execution_options(isolation_level="AUTOCOMMIT")
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             statement = sql.text(str(self._dialect.connection_lock))
             return connection, bool(connection.execute(statement, {"name": name}).scalar_one())
 
@@ -139,7 +135,7 @@ class Database:
         """Return a phrase for everything in the schema that raymu did not create as it is. Raises as `reading`."""
 
         def attempt() -> list[str]:
-            connection = self._connected()
+            connection = self._engine.connect()
             try:
                 return list(self._dialect.schema_differences(connection))
             finally:

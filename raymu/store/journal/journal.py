@@ -26,7 +26,7 @@ from raymu.store.journal.tables import (
     SNAPSHOTS,
     TABLES,
 )
-from raymu.store.journal.transaction import Transaction, batches, receipt_row, request_rows
+from raymu.store.journal.transaction import Transaction, batches, indexed_key, receipt_row, request_rows
 from raymu.store.receipts import ReceiptRow
 
 Result = TypeVar("Result")
@@ -255,7 +255,7 @@ class Journal:
             of_run = sql.select(EVENTS).where(EVENTS.c.run == self._run)
             rest = of_run.where(EVENTS.c.sequence > indexed, EVENTS.c.kind == "accepted")
             rows = [*connection.execute(rest)]
-            for batch in batches(keys) if has_index else ():
+            for batch in batches(map(indexed_key, keys)) if has_index else ():
                 sequences = set(connection.execute(columns.where(REQUESTS.c.idempotency_key.in_(batch))).scalars())
                 for several in batches(sorted(sequences)):
                     rows += connection.execute(of_run.where(EVENTS.c.sequence.in_(several)))

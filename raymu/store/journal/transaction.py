@@ -106,9 +106,14 @@ class Transaction:
 def request_rows(event: RevocationsAccepted, sequence: int) -> list[Mapping[str, object]]:
     """Return the rows of the index of requests that an event adds."""
     return [
-        {"request_id": request.request_id, "sequence": sequence, "idempotency_key": request.key}
+        {"request_id": request.request_id, "sequence": sequence, "idempotency_key": indexed_key(request.key)}
         for request in event.requests
     ]
+
+
+def indexed_key(key: str | None) -> str | None:
+    """Return an idempotency key as the index has it: without zero bytes, which text of PostgreSQL cannot have."""
+    return None if key is None else key.replace("\0", "")
 
 
 def receipt_row(row: sql.Row[Any]) -> ReceiptRow:
