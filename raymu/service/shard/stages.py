@@ -145,7 +145,7 @@ class StageWriter:
             determinism: Class of this worker, as JSON.
 
         Yields:
-            Progress after each stage.
+            Progress after each stage. Its files may still be written then: if the process ends, it is trained again.
 
         Returns:
             All stages of the command.
