@@ -4,9 +4,10 @@ Method: made-up samples of 32 float32 numbers with two classes, in 100 shards of
 without Ray. Each command is a process of its own: training; a revocation of one sample, which starts cold; a revocation of
 1,000 samples by patches; the settlement that retrains what was patched; the verification; the status. Wall time, CPU time and
 peak memory are those of the process. The time to rewound runs from the start of the command to the time on the receipt.
-Smaller runs beside it show how each grows. It takes twenty minutes on two cores.
+Smaller runs beside it show how each grows. It takes seven minutes on two cores.
 
-Conclusion: none yet, since no result is kept.
+Conclusion: a request costs what the shards that it touches hold, and its first answer is mostly the start of the process. The
+memory of a training still grows, though much less than the table.
 """
 
 import json
@@ -148,8 +149,8 @@ def draw(rows: pd.DataFrame) -> Figure:
         logarithmic_x(axes, sorted(rows["samples"].unique()))
         axes.set_xlabel("samples")
         logarithmic_y(axes)
-    seconds.set_ylabel("CPU time of the command, s")
-    memory.set_ylabel("peak memory of the command, MB")
+    seconds.set_ylabel("CPU time, s")
+    memory.set_ylabel("peak memory, MB")
     legend(figure, [seconds])
     return figure
 

@@ -152,8 +152,8 @@ def draw(rows: pd.DataFrame) -> Figure:
         logarithmic_x(axes, sorted(rows["samples"].unique()))
         axes.set_xlabel("samples")
     logarithmic_y(seconds)
-    seconds.set_ylabel("CPU time of a lookup, ms")
-    memory.set_ylabel("memory that it adds, MB")
+    seconds.set_ylabel("CPU time, ms")
+    memory.set_ylabel("memory added, MB")
     legend(figure, [seconds])
     return figure
 

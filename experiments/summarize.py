@@ -35,6 +35,7 @@ TOGETHER = (
     "opening",
     "sample_lookup",
     "prediction",
+    "large_run",
 )
 """Scripts that `run_all` runs."""
 ATTACKS = ("fault_injection", "command_kills")
@@ -50,7 +51,7 @@ SEPARATE = (
     "lanes",
 )
 """Scripts with options of their own."""
-UNMEASURED = ("beside_sisa", "commands", "large_run")
+UNMEASURED = ("beside_sisa", "commands")
 """Scripts that no result is kept of yet."""
 
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
