@@ -49,9 +49,10 @@ SEPARATE = (
     "klom_agreement",
     "capacity",
     "lanes",
+    "commands",
 )
 """Scripts with options of their own."""
-UNMEASURED = ("beside_sisa", "commands")
+UNMEASURED = ("beside_sisa",)
 """Scripts that no result is kept of yet."""
 
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 START_RAY_S = 4.0
-"""Seconds to start Ray on one machine, and to end it. A guess, which experiments/commands.py can replace."""
-START_ACTORS_S = 4.0
-"""Seconds until the coordinator's actor and the first shard actors are up, which import PyTorch. A guess too."""
+"""Seconds to start Ray on one machine, and to end it. As experiments/commands.py measured."""
+START_ACTORS_S = 5.0
+"""Seconds until the coordinator's actor and the first shard actors are up, which import PyTorch. Measured there too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
