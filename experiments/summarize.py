@@ -50,10 +50,9 @@ SEPARATE = (
     "capacity",
     "lanes",
     "commands",
+    "beside_sisa",
 )
 """Scripts with options of their own."""
-UNMEASURED = ("beside_sisa",)
-"""Scripts that no result is kept of yet."""
 
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
