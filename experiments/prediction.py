@@ -30,8 +30,9 @@ from torch.func import functional_call, stack_module_state
 
 from experiments.harness import Experiment, Options, Row, run_experiment
 from experiments.plots import legend, logarithmic_y, look, panels
-from raymu.api import Run, train
+from raymu.api import Run
 from raymu.config import Config
+from raymu.new_run import train
 
 CASES: dict[str, dict[str, Any]] = {
     "mlp": {"model": {"name": "mlp", "args": {"hidden": [256]}}, "shape": (16,), "classes": 26},

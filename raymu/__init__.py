@@ -1,7 +1,7 @@
 """raymu trains PyTorch models so that any training sample can be taken out of them again, exactly.
 
-`raymu.api` has what users call; the packages below it are laid out by floor: `config`, `core`, `data`, `training`, `store`,
-`service` and `runtime`, each importing only those before it.
+`raymu.api` and `raymu.new_run` have what users call. The packages below them are laid out by floor: `config`, `core`, `data`,
+`training`, `store`, `service` and `runtime`, each importing only those before it.
 """
 
 import importlib
@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raymu.api import Run, open_run, train
+    from raymu.api import Run, open_run
     from raymu.callbacks.callback import Callback
     from raymu.config import Config
     from raymu.core.receipt import Receipt
     from raymu.core.tuning import Constraints, Search
     from raymu.errors import RaymuError
+    from raymu.new_run import train
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.planning.forecast import Forecast
     from raymu.service.requests.revocation import Revocation, SubmissionResult
@@ -59,7 +60,7 @@ _MODULES: Mapping[str, str] = {
     "Task": "raymu.training.tasks.task",
     "Verification": "raymu.service.verify.verify",
     "open_run": "raymu.api",
-    "train": "raymu.api",
+    "train": "raymu.new_run",
 }
 """The module that defines each public name."""
 _RENAMED: Mapping[str, str] = {"Answer": "SubmissionResult"}

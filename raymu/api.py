@@ -1,4 +1,4 @@
-"""The Python API: train a run, open one, revoke samples, and check the result.
+"""A run in Python: open it, revoke samples, predict, and check the result.
 
 Methods import what needs PyTorch or Ray when they are called: opening a run and reading its status need neither.
 """
@@ -29,22 +29,18 @@ from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.stage_measures import StageReport
-from raymu.core.trust import EVERYTHING, Trust, demands_of
-from raymu.core.uri import is_uri, locations_of, redacted
+from raymu.core.trust import EVERYTHING, Trust
+from raymu.core.uri import is_uri, redacted
 from raymu.core.verdict import Verdict
 from raymu.data.date_text import END_OF_DAY
 from raymu.data.frames import TableData, is_frame, source_of, to_table
 from raymu.errors import (
-    ConfigInvalid,
     CoordinatorLost,
     DataInvalid,
-    DeviceUnavailable,
     RaymuError,
     RequestInvalid,
     RunInvalid,
     RunRolledBack,
-    TrainingFailed,
-    mark_unfinished,
 )
 from raymu.service.coordinator.anchoring_client import AnchoringClient
 from raymu.service.coordinator.calls import (
@@ -67,7 +63,7 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.shared_calls import ClientClosed
 from raymu.service.coordinator.stage_times import stages_timed
-from raymu.service.phase import READING, STARTING, WRITING, begin_phase
+from raymu.service.phase import READING, STARTING, begin_phase
 from raymu.service.requests.lookup import FoundRequest, find_requests
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import Waiting, served_generation, waiting_requests
@@ -75,8 +71,9 @@ from raymu.service.shard.messages import Progress, ShardLocations, StageProgress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
 from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
 from raymu.store.run import RunStore
-from raymu.store.trust_list import read_trust, remember
+from raymu.store.trust_list import read_trust
 from raymu.text import one_line
+from raymu.user_paths import absolute, data_location, local_folder, table_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,12 +96,9 @@ if TYPE_CHECKING:
     from raymu.store.manifest import RunManifest
     from raymu.training.ensemble_module import EnsembleModule
 
-__all__ = ["Revocation", "Run", "SubmissionResult", "open_run", "train"]
+__all__ = ["Revocation", "Run", "SubmissionResult", "open_run"]
 
 _log = logging.getLogger(__name__)
-
-_USER_ERRORS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
-"""Errors of a training that settling cannot repair: the new run is removed."""
 
 
 class Run:
@@ -138,7 +132,7 @@ class Run:
             RunInvalid: The storage at `run_dir` cannot be reached.
             ConfigInvalid: The list of what the user trusts cannot be read.
         """
-        self.location, self._address, self._take_over = _absolute(run_dir), address, take_over
+        self.location, self._address, self._take_over = absolute(run_dir), address, take_over
         self.trust: Trust = EVERYTHING if trust else read_trust()
         """What the run's settings may ask for."""
         self._store = RunStore(self.location, trust=self.trust)
@@ -404,7 +398,7 @@ class Run:
         Raises:
             SamplesLost: No copy has the samples of a shard.
         """
-        return self._call(Rebuild(data=None if data is None else _table_data(data)), progress)
+        return self._call(Rebuild(data=None if data is None else table_data(data)), progress)
 
     def extend(
         self,
@@ -436,7 +430,7 @@ class Run:
         from raymu.service.extension import Extension, check_extension
 
         is_paths = isinstance(data, list | tuple) and all(isinstance(place, str | Path) for place in data)
-        table = "\n".join(map(_data_location, cast(Sequence[str], data))) if is_paths else _table_data(data)
+        table = "\n".join(map(data_location, cast(Sequence[str], data))) if is_paths else table_data(data)
         extension = Extension(data=table, slices=slices, epochs=epochs, ignore_revoked=ignore_revoked)
         self.require_not_rolled_back()
         begin_phase(READING)
@@ -505,8 +499,8 @@ class Run:
         objective = ObjectiveSpec(
             location=self.location,
             traffic=traffic,
-            trace=None if trace is None else _absolute(trace),
-            test=_data_location(test_data),
+            trace=None if trace is None else absolute(trace),
+            test=data_location(test_data),
             scratch=str(Path(out).absolute()),
             workers=workers or trained_on(self._store),
             oracles=oracles,
@@ -747,14 +741,14 @@ class Run:
         from raymu.training.export_formats import formats_of
 
         self.require_not_rolled_back()
-        return export_run(self._store, _local_folder(out), formats_of(formats))
+        return export_run(self._store, local_folder(out), formats_of(formats))
 
     def check_export(self, out: str | Path) -> ExportCheck:
         """Compare an export with what the run serves now. Raises RequestInvalid if it is none of this run, or was changed."""
         from raymu.service.export_document import check_export
 
         self.require_not_rolled_back()
-        return check_export(self._store, _local_folder(out))
+        return check_export(self._store, local_folder(out))
 
     def close(self) -> None:
         """Stop the coordinator that this object started, if any. Calls that other threads have begun end first."""
@@ -833,96 +827,6 @@ def _forget_parents() -> None:
 os.register_at_fork(after_in_child=_forget_parents)
 
 
-def train(
-    config: Config,
-    data: str | Path | object | None = None,
-    run_dir: str | Path | None = None,
-    *,
-    exclude: Collection[SampleId] = (),
-    exclude_owners: Collection[SampleId] = (),
-    revocations_of: Sequence[str | Path] = (),
-    inexact: bool = False,
-    address: str | None = None,
-    progress: Progress = no_progress,
-    callbacks: Sequence[Callback] = (),
-) -> Run:
-    """Train a new run.
-
-    If the cluster or the storage fails once training has begun, or the training is interrupted, settling the run finishes
-    it.
-
-    Args:
-        config: The settings, as the run keeps them.
-        data: The samples, instead of `data.train`: a DataFrame of pandas or polars, an Arrow table, a relation of DuckDB, a
-            split of Hugging Face datasets, anything with Arrow's C stream interface, a mapping of column names to values;
-            or a path. A path alone is `run_dir`: `train(config, run_dir)` reads `data.train`.
-        run_dir: An empty or missing directory, as a path or a URI. For a table in memory the default is a new one below
-            `runs`, named by the time.
-        exclude: Samples that the run never holds.
-        exclude_owners: Owners of whom the run never holds a sample.
-        revocations_of: Other runs. What they revoked, by id or by owner, is left out. `Run.training` has the number.
-        inexact: Train also if the bits of the training cannot be repeated. Every receipt of the run is inconclusive then.
-        address: The Ray cluster to use this time instead of the configured one.
-        progress: Called after every trained stage.
-        callbacks: Called with stages, generations, receipts and purges, beside those of the settings.
-
-    Raises:
-        RaymuError: ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable or TrainingFailed, or
-            StorageFailed while the run is written. Nothing is left of the run then.
-    """
-    from raymu.service.ingest import prepare_run
-
-    own, frame, location = _samples_and_run(config, data, run_dir)
-    run = Run(location, address=address, trust=True, callbacks=callbacks)
-    if own.callbacks:
-        from raymu.callbacks import build_callbacks
-
-        build_callbacks(own.callbacks)  # refuses before anything is read
-    begin_phase(READING)
-    others = [open_run(other) for other in revocations_of]
-    for other in others:
-        other.require_not_rolled_back()  # an older copy would not know of later revocations
-    prepared = prepare_run(
-        own,
-        run.location,
-        frame,
-        exclude=exclude,
-        exclude_owners=exclude_owners,
-        revoked_by=[other._store for other in others],
-        inexact=inexact,
-    )
-    begin_phase(WRITING)
-    prepared.write()
-    remember(demands_of(own))  # so that this user's later commands on the run ask nothing
-    try:
-        run._train(progress, left_out=prepared.left_out)
-    except BaseException as error:
-        with suppress(RaymuError, OSError, MemoryError):
-            run.close()
-        if isinstance(error, _USER_ERRORS):
-            prepared.remove()
-        elif isinstance(error, RaymuError | OSError | MemoryError) and getattr(error, "exit_code", 2) == 2:
-            mark_unfinished(error)  # the run stays
-        raise
-    return run
-
-
-def _samples_and_run(
-    config: Config, data: str | Path | object | None, run_dir: str | Path | None
-) -> tuple[Config, TableData | None, str | Path]:
-    """Return the settings with absolute paths, the table in memory if there is one, and where the run will be."""
-    if isinstance(data, str | Path) and run_dir is None:
-        data, run_dir = None, data
-    if data is None or isinstance(data, str | Path):
-        if run_dir is None:
-            raise RequestInvalid("the new run has no directory; give run_dir, such as runs/letter")
-        files = config if data is None else replace(config, data=replace(config.data, train=str(data)))
-        return files.relative_to(Path.cwd()), None, run_dir
-    table = to_table(data)
-    own = replace(config, data=replace(config.data, train=None)).relative_to(Path.cwd())
-    return own, table, run_dir or Path("runs") / f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
-
-
 def open_run(
     run_dir: str | Path,
     *,
@@ -961,24 +865,3 @@ def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
     if isinstance(ids, str | int):  # a string would pass as a list of its letters
         raise RequestInvalid(f"ids is {one_line(repr(ids))}; give a list of ids")
     return tuple(ids)
-
-
-def _absolute(path: str | Path) -> str:
-    """Return a path or URI that means the same to actors, whose working directories differ."""
-    return str(path) if is_uri(str(path)) else str(Path(path).absolute())
-
-
-def _local_folder(out: str | Path) -> Path:
-    if is_uri(str(out)):
-        raise RequestInvalid(f"{redacted(str(out))}: an export is a folder on a local disk; copy it from there")
-    return Path(out).expanduser()
-
-
-def _table_data(data: str | Path | object) -> TableData:
-    return _data_location(data) if isinstance(data, str | Path) else to_table(data)
-
-
-def _data_location(location: str | Path) -> str:
-    """Return each path, URI or pattern of data, one a line, as `_absolute` does."""
-    places = [Path(place).expanduser() if not is_uri(place) else place for place in locations_of(str(location))]
-    return "\n".join(_absolute(place) for place in places)

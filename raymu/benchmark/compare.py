@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from raymu.api import Revocation, open_run, train
+from raymu.api import Revocation, open_run
 from raymu.config import Config
 from raymu.config.unlearning import OnAccept, Strategy
 from raymu.core.arrays import Targets
@@ -25,6 +25,7 @@ from raymu.core.trust import EVERYTHING
 from raymu.data.rows import Rows
 from raymu.data.tables import SampleTable, read_training_table
 from raymu.errors import UnknownSamples
+from raymu.new_run import train
 from raymu.service.ingest import sample_form, training_data
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.trial import EvaluationSet, Predict, publish_branch, read_test_set, temporary_branch

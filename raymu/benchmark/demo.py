@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raymu.api import Run, train
+from raymu.api import Run
 from raymu.benchmark.compare import (
     CONTROL,
     SCRATCH,
@@ -24,6 +24,7 @@ from raymu.config.unlearning import Strategy
 from raymu.console.progress import phase_progress, stage_progress
 from raymu.core.records import SampleId
 from raymu.errors import RunInvalid
+from raymu.new_run import train
 from raymu.output_file import atomic_write
 from raymu.plots import MethodCost, plot_costs, save_figure
 from raymu.runtime.cluster import cluster_connection

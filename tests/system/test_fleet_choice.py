@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import raymu
 from raymu import api
 from raymu.backends import ChosenBackend, LocalBackend, RayBackend, backend_of
 from raymu.core.fleet_choice import FleetWork
@@ -31,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_samples(place / "all.parquet")
     for fleet in ("auto", "local"):
         config = make_config(place / "all.parquet", cluster={"fleet": fleet}, training={"device": "cpu"})
-        with phases_timed() as times, api.train(config, place / fleet):
+        with phases_timed() as times, raymu.train(config, place / fleet):
             pass
         if fleet == "auto":
             assert times.fleet is not None

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from raymu.api import train
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import address_option, json_option, printing_after_commit, show
 from raymu.cli.parameter_types import DIRECTORY, FILE
@@ -18,6 +17,7 @@ from raymu.core.records import SampleId
 from raymu.core.uri import redacted
 from raymu.data.ids import read_ids, read_owners
 from raymu.errors import RequestInvalid
+from raymu.new_run import train
 from raymu.text import one_line
 
 _SETTING = re.compile(r"[\w.]+=")

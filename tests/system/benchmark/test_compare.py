@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raymu.api import train
 from raymu.benchmark.compare import (
     SCRATCH,
     STRATEGIES,
@@ -17,6 +16,7 @@ from raymu.benchmark.compare import (
 )
 from raymu.config.unlearning import Strategy
 from raymu.core.records import Remedy
+from raymu.new_run import train
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
 
