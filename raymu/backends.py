@@ -16,6 +16,7 @@ from raymu.core.fleet_choice import FleetChoice, FleetWork, forecast_fleet
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, DeviceUnavailable, RequestInvalid
+from raymu.imports import imports_uncollected
 from raymu.service.coordinator.calls import Call, Rebuild
 from raymu.service.phase import STARTING_RAY, begin_phase, say_fleet
 from raymu.service.shard.messages import ShardLocations
@@ -78,7 +79,8 @@ class LocalBackend:
     trust: Trust = EVERYTHING
 
     def open_client(self, first: Sequence[Revocation] = (), call: Call[Any] | None = None) -> CoordinatorClient:  # noqa: ARG002
-        from raymu.service.coordinator.client import LocalClient
+        with imports_uncollected():
+            from raymu.service.coordinator.client import LocalClient
 
         return LocalClient(self.location, first, trust=self.trust)
 
@@ -118,7 +120,8 @@ class RayBackend:
 
     def open_client(self, first: Sequence[Revocation] = (), call: Call[Any] | None = None) -> CoordinatorClient:  # noqa: ARG002
         begin_phase(STARTING_RAY)
-        from raymu.runtime.client import RayClient
+        with imports_uncollected():
+            from raymu.runtime.client import RayClient
 
         return RayClient(self.location, self.cluster, first, trust=self.trust, take_over=self.take_over)
 

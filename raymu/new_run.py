@@ -23,6 +23,7 @@ from raymu.errors import (
     TrainingFailed,
     mark_unfinished,
 )
+from raymu.imports import imports_uncollected
 from raymu.service.phase import READING, WRITING, begin_phase
 from raymu.service.shard.messages import Progress, no_progress
 from raymu.store.trust_list import remember
@@ -68,7 +69,8 @@ def train(
         RaymuError: ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable or TrainingFailed, or
             StorageFailed while the run is written. Nothing is left of the run then.
     """
-    from raymu.service.ingest import prepare_run
+    with imports_uncollected():
+        from raymu.service.ingest import prepare_run
 
     own, frame, location = _samples_and_run(config, data, run_dir)
     run = Run(location, address=address, trust=True, callbacks=callbacks)

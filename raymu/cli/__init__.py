@@ -20,6 +20,7 @@ from raymu.cli.group import cli
 from raymu.cli.json_document import Printed, emit_error
 from raymu.cli.streams import outlive_readers
 from raymu.errors import UNFINISHED_EXIT_CODE, RaymuError, unfinished_requests
+from raymu.imports import freeze_own, own_process
 from raymu.text import one_line, plural
 
 __all__ = ["main", "run_command"]
@@ -32,6 +33,7 @@ _LONGEST_PROBLEM = 1000
 
 def main() -> None:
     """Run the command that the process was started with, and exit with its code."""
+    own_process()
     outlive_readers()
     if not sys.flags.dev_mode:  # objects that a refusal left half made complain when they are let go
         sys.unraisablehook = lambda _: None
@@ -45,6 +47,7 @@ def main() -> None:
             stream.flush()
         except OSError:  # the interpreter would try again at its end, and change the exit code
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    freeze_own()
     sys.exit(code)
 
 

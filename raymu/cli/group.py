@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from raymu.cli.old_names import current_words
+from raymu.imports import imports_uncollected
 from raymu.text import did_you_mean
 
 
@@ -72,7 +73,8 @@ class LazyGroup(click.Group):
         module = _MODULES.get(cmd_name)
         if module is None:
             return None
-        command: click.Command = import_module(f"raymu.cli.commands.{module}").command
+        with imports_uncollected():
+            command: click.Command = import_module(f"raymu.cli.commands.{module}").command
         return command
 
     def resolve_command(
