@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from raymu.core.arrays import Targets
     from raymu.core.tuning import Constraints, Search
     from raymu.data.rows import Rows
+    from raymu.service.attestations import AttestationFolder
     from raymu.service.audit.document import AuditDocument
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.audit.report import AuditReport
@@ -657,6 +658,25 @@ class Run:
         """
         self.require_not_rolled_back()
         return signed_receipts(self._store, request_ids)
+
+    def attest_receipts(self, out: str | Path, request_ids: Collection[str] | None = None) -> AttestationFolder:
+        """Write receipts for others, who can check them without raymu: docs/check_receipts.py does.
+
+        Each becomes one JSON file: the receipt as a statement of in-toto in a DSSE envelope, and the proof that it is one of
+        the receipts that the run issued. A request that was patched and then settled has two receipts.
+
+        Args:
+            out: A new folder. It gets the public key too.
+            request_ids: The requests; None for all.
+
+        Raises:
+            RequestInvalid: The folder cannot be written, or there is no receipt.
+            FileCorrupt: A receipt was changed. Nothing is signed then.
+        """
+        from raymu.service.attestations import write_attestations
+
+        self.require_not_rolled_back()
+        return write_attestations(self._store, local_folder(out), request_ids)
 
     def predict(self, features: Rows | object) -> npt.NDArray[np.float32]:
         """Predict with the current generation.

@@ -58,3 +58,21 @@ def check_output_path(out: str | Path, *, reads: Mapping[str, str | Path | None]
             raise RequestInvalid(f"{out}: is {what}, and would be overwritten; name another file")
     if run and Path(run).resolve() in target.resolve().parents:
         raise RequestInvalid(f"{out}: is in the run's directory, which holds only its own files; name another place")
+
+
+def check_output_folder(out: Path, *, run: str | None = None, may_have_files: bool = False) -> None:
+    """Raise RequestInvalid unless a new folder can be written at `out`, or an empty one is there.
+
+    Args:
+        out: The folder to write.
+        run: The run directory, which holds only its own files.
+        may_have_files: Accept a folder with files, which the caller looks at.
+    """
+    if run and Path(run).resolve() in (out.resolve(), *out.resolve().parents):
+        raise RequestInvalid(f"{out}: is in the run's directory, which holds only its own files; name another place")
+    if not out.absolute().parent.is_dir():
+        raise RequestInvalid(f"{out}: cannot be written, since its folder does not exist; make it, or name another")
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise RequestInvalid(f"{out}: exists and is not a folder; name another")
+    if out.exists() and not may_have_files and any(out.iterdir()):
+        raise RequestInvalid(f"{out}: is a folder with files; name a new one")

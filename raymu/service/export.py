@@ -13,6 +13,7 @@ from torch import Tensor
 from raymu.core.records import Generation
 from raymu.data.stored_rows import read_rows
 from raymu.errors import RequestInvalid, StorageFailed
+from raymu.output_file import check_output_folder
 from raymu.service.export_document import DOCUMENT, read_document, write_document
 from raymu.service.prediction import Ensemble
 from raymu.service.served import waiting_requests
@@ -85,13 +86,7 @@ def export_run(store: RunStore, out: Path, formats: Sequence[ExportFormat]) -> E
 
 def _require_writable(store: RunStore, out: Path) -> None:
     """Raise RequestInvalid unless a folder is new, empty, or has nothing but an earlier export of the run."""
-    local = store.files.local
-    if local is not None and local.resolve() in (out.resolve(), *out.resolve().parents):
-        raise RequestInvalid(f"{out}: is in the run's directory, which holds only its own files; name another place")
-    if not out.absolute().parent.is_dir():
-        raise RequestInvalid(f"{out}: cannot be written, since its folder does not exist; make it, or name another")
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise RequestInvalid(f"{out}: exists and is not a folder; name another")
+    check_output_folder(out, run=None if store.files.local is None else str(store.files.local), may_have_files=True)
     if not out.exists() or not any(out.iterdir()):
         return
     if not (out / DOCUMENT).exists():

@@ -9,8 +9,8 @@ from raymu.api import Run
 from raymu.cli.command import RaymuCommand
 from raymu.cli.json_document import emit
 from raymu.cli.old_names import OLD_ARGUMENTS, warn_of_old_name
-from raymu.cli.options import json_option, open_run, run_argument, trust_option
-from raymu.cli.parameter_types import FILE
+from raymu.cli.options import json_option, open_run, run_argument, show, trust_option
+from raymu.cli.parameter_types import DIRECTORY, FILE
 from raymu.cli.request_options import IDS_FILE_HELP, ids_in_file, keys_in_file, owners_in_file, require_one_reader
 from raymu.console.request_tables import show_receipt
 from raymu.console.screen import Screen
@@ -42,16 +42,32 @@ _MAX_SHOWN = 20
     help="Only the request that was sent with this key.",
 )
 @click.option("--key-file", type=FILE, help="Only the requests with the keys in a file; - is standard input.")
+@click.option(
+    "--attest",
+    "folder",
+    metavar="FOLDER",
+    type=DIRECTORY,
+    help="Write each receipt into this new folder, as a signed envelope for others.",
+)
 @trust_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, /, run_dir: str, request_ids: tuple[str, ...], as_json: bool, **looked_for: Any
+    ctx: click.Context,
+    /,
+    run_dir: str,
+    request_ids: tuple[str, ...],
+    folder: str | None,
+    as_json: bool,
+    **looked_for: Any,
 ) -> None:
     """Show what was done for each request.
 
     Samples, owners and keys are compared by their keyed hashes, so that those of purged requests are found too. With --json,
     the receipts are printed as they were signed.
+
+    With --attest, receipts are written for others: as statements of in-toto in DSSE envelopes, each with the proof that the
+    run issued it. docs/check_receipts.py checks them without raymu.
     """
     if ctx.args:
         warn_of_old_name(*OLD_ARGUMENTS["receipts"])
@@ -59,6 +75,11 @@ def command(
     run = open_run(run_dir)
     requests = _find(run, run_dir, **looked_for)
     shown_ids = _shown(request_ids, requests)
+    if folder is not None:
+        written = run.attest_receipts(folder, shown_ids)
+        facts = {"schema": "raymu.attestations", "out": written.out, "files": list(written.files)}
+        show(as_json, facts, lambda screen: screen.print(str(written)))
+        return
     receipts = run.receipts(shown_ids)
     unknown = set(request_ids) - {receipt.request_id for receipt in receipts}
     if unknown:
