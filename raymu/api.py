@@ -73,7 +73,7 @@ from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
 from raymu.store.run import RunStore
 from raymu.store.trust_list import read_trust
 from raymu.text import one_line
-from raymu.user_paths import absolute, data_location, local_folder, table_data
+from raymu.user_paths import absolute, data_location, local_path, table_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from raymu.service.coordinator.client import CoordinatorClient
     from raymu.service.export import Export
     from raymu.service.export_document import ExportCheck
+    from raymu.service.model_signature import ModelSignature
     from raymu.service.planning.forecast import Forecast
     from raymu.service.prediction import Evaluation
     from raymu.service.served_ensemble import ServedEnsemble
@@ -676,7 +677,21 @@ class Run:
         from raymu.service.attestations import write_attestations
 
         self.require_not_rolled_back()
-        return write_attestations(self._store, local_folder(out), request_ids)
+        return write_attestations(self._store, local_path(out), request_ids)
+
+    def sign(self, out: str | Path) -> ModelSignature:
+        """Sign the files of the generation that is served, for people who check them with OpenSSF's model_signing.
+
+        Args:
+            out: The file to write, which ends in `.sig`. The public key is written beside it, with the ending `.pem`.
+
+        Raises:
+            RequestInvalid: The file cannot be written, or accepted requests wait for a state that saw their samples.
+        """
+        from raymu.service.model_signature import sign_generation
+
+        self.require_not_rolled_back()
+        return sign_generation(self._store, local_path(out))
 
     def predict(self, features: Rows | object) -> npt.NDArray[np.float32]:
         """Predict with the current generation.
@@ -761,14 +776,14 @@ class Run:
         from raymu.training.export_formats import formats_of
 
         self.require_not_rolled_back()
-        return export_run(self._store, local_folder(out), formats_of(formats))
+        return export_run(self._store, local_path(out), formats_of(formats))
 
     def check_export(self, out: str | Path) -> ExportCheck:
         """Compare an export with what the run serves now. Raises RequestInvalid if it is none of this run, or was changed."""
         from raymu.service.export_document import check_export
 
         self.require_not_rolled_back()
-        return check_export(self._store, local_folder(out))
+        return check_export(self._store, local_path(out))
 
     def close(self) -> None:
         """Stop the coordinator that this object started, if any. Calls that other threads have begun end first."""

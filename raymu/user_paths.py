@@ -12,10 +12,10 @@ def absolute(path: str | Path) -> str:
     return str(path) if is_uri(str(path)) else str(Path(path).absolute())
 
 
-def local_folder(out: str | Path) -> Path:
-    """Return the folder of an export. Raises RequestInvalid for a URI."""
+def local_path(out: str | Path) -> Path:
+    """Return a path on a local disk, to write for others. Raises RequestInvalid for a URI."""
     if is_uri(str(out)):
-        raise RequestInvalid(f"{redacted(str(out))}: an export is a folder on a local disk; copy it from there")
+        raise RequestInvalid(f"{redacted(str(out))}: it is written on a local disk; give a path there, and copy it")
     return Path(out).expanduser()
 
 

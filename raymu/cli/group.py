@@ -41,6 +41,7 @@ SECTIONS: Mapping[str, tuple[LazyCommand, ...]] = {
     "Prove": (
         LazyCommand("status", "status", "Show shards, requests, debt and deadlines."),
         LazyCommand("receipts", "receipts", "Show what was done for each request."),
+        LazyCommand("sign", "sign", "Sign the served generation for others."),
         LazyCommand("verify", "verify", "Check a run from its files alone."),
         LazyCommand("audit", "audit", "Attack a run to test what it has forgotten."),
         LazyCommand("report", "report", "Write an HTML page about a run."),

@@ -9,11 +9,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from raymu.core.merkle import inclusion_proofs, leaf_hash, root_hash
-from raymu.store.codec import canonical_json
+from raymu.store.envelope import sign_statement, subject
+from raymu.store.keys import public_key
 from raymu.store.receipts import ReceiptRow, check_chain
 
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 RECEIPT_TYPE = "urn:raymu:receipt:v1"
 """Type of the statement that a receipt is in."""
 LOG_TYPE = "urn:raymu:receipt-log:v1"
@@ -40,17 +39,17 @@ def attest(
     Raises:
         FileCorrupt: A receipt was changed, removed or moved. Nothing is signed then.
     """
-    check_chain(rows, run=run, public_key=_public_key(signing_key).public_bytes_raw())
+    check_chain(rows, run=run, public_key=public_key(signing_key))
     chosen_numbers = frozenset(numbers)
     leaves = [leaf_hash(row.document.encode()) for row in rows]
     chosen = [index for index, row in enumerate(rows) if row.number in chosen_numbers]
     proofs = inclusion_proofs(leaves, chosen)
-    log = _envelope(_log_statement(run, leaves), signing_key)
+    log = _log_envelope(run, leaves, signing_key)
     for index in chosen:
         yield {
             "schema": SCHEMA,
             "version": 1,
-            "receipt": _envelope(_receipt_statement(run, rows[index]), signing_key),
+            "receipt": _receipt_envelope(run, rows[index], signing_key),
             "log": log,
             "inclusion": {"index": index, "hashes": [digest.hex() for digest in proofs[index]]},
         }
@@ -63,45 +62,22 @@ def public_key_pem(public: bytes) -> bytes:
     )
 
 
-def _receipt_statement(run: str, row: ReceiptRow) -> dict[str, Any]:
+def _receipt_envelope(run: str, row: ReceiptRow, signing_key: bytes) -> dict[str, Any]:
     document = json.loads(row.document)
-    subjects = [_subject(f"receipt {row.number} of run {run}", row.sha256)]
+    subjects = [subject(f"receipt {row.number} of run {run}", row.sha256)]
     if document.get("manifest_after"):
-        subjects.append(_subject(f"generation {document['generation_after']}", document["manifest_after"]))
-    return _statement(subjects, RECEIPT_TYPE, document)
+        subjects.append(subject(f"generation {document['generation_after']}", document["manifest_after"]))
+    return _envelope(subjects, RECEIPT_TYPE, document, signing_key)
 
 
-def _log_statement(run: str, leaves: Sequence[bytes]) -> dict[str, Any]:
-    subject = _subject(f"receipts of run {run}", root_hash(leaves).hex())
-    return _statement([subject], LOG_TYPE, {"run": run, "size": len(leaves), "tree": "RFC 6962"})
+def _log_envelope(run: str, leaves: Sequence[bytes], signing_key: bytes) -> dict[str, Any]:
+    root = subject(f"receipts of run {run}", root_hash(leaves).hex())
+    return _envelope([root], LOG_TYPE, {"run": run, "size": len(leaves), "tree": "RFC 6962"}, signing_key)
 
 
-def _subject(name: str, sha256: str) -> dict[str, Any]:
-    return {"name": name, "digest": {"sha256": sha256}}
-
-
-def _statement(
-    subjects: Sequence[Mapping[str, Any]], predicate_type: str, predicate: Mapping[str, Any]
+def _envelope(
+    subjects: Sequence[Mapping[str, Any]], predicate_type: str, predicate: Mapping[str, Any], signing_key: bytes
 ) -> dict[str, Any]:
-    return {
-        "_type": STATEMENT_TYPE,
-        "subject": list(subjects),
-        "predicateType": predicate_type,
-        "predicate": predicate,
-    }
-
-
-def _envelope(statement: Mapping[str, Any], signing_key: bytes) -> dict[str, Any]:
-    from securesystemslib.dsse import Envelope  # a third of a second, and only attestations need it
-    from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
-
-    public = _public_key(signing_key)
-    key_id = hashlib.sha256(public.public_bytes_raw()).hexdigest()
-    signer = CryptoSigner(Ed25519PrivateKey.from_private_bytes(signing_key), SSlibKey.from_crypto(public, key_id))
-    envelope = Envelope(canonical_json(statement), PAYLOAD_TYPE, {})
-    envelope.sign(signer)
-    return dict(envelope.to_dict())
-
-
-def _public_key(signing_key: bytes) -> Ed25519PublicKey:
-    return Ed25519PrivateKey.from_private_bytes(signing_key).public_key()
+    key = Ed25519PrivateKey.from_private_bytes(signing_key)
+    key_id = hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest()
+    return sign_statement(subjects, predicate_type, predicate, key=key, key_id=key_id)
