@@ -18,8 +18,10 @@ from raymu.text import one_line
 _WILDCARD = re.compile(r"[*?\[]")
 _NOTES = (".json", ".md", ".txt", ".yaml", ".yml", ".html", ".crc", ".lock")
 """Endings of files that programs and people leave beside tables."""
-_BUFFER_BYTES = 1024 * 1024
-"""Bytes of a column that are read from a Parquet file at once. Without it a whole row group of the column would be."""
+_LEAST_BUFFER, _MOST_BUFFER, _ALL_BUFFERS = 2**16, 2**20, 2**26
+"""Bytes of a column that are read from a Parquet file at once, and of all columns together."""
+_REMOTE_BUFFER = 2**23
+"""The most of a column of a file that is not on this machine, where each reading waits for an answer."""
 _KEY = re.compile(r"([^=/]+)=[^/]*")
 
 
@@ -81,7 +83,8 @@ class TableFile:
             kind = format_of(file.read(MAGIC_LENGTH))
             file.seek(0)
             if kind is TableFormat.PARQUET:
-                parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
+                # Read in advance, all row groups would stay in memory until the last batch.
+                parquet = pq.ParquetFile(file, buffer_size=self._buffer_bytes(len(names)), pre_buffer=False)
                 own = [name for name in names if name in parquet.schema_arrow.names]
                 metadata = parquet.metadata
                 size = sum(_uncompressed(metadata.row_group(group), own) for group in range(metadata.num_row_groups))
@@ -93,6 +96,11 @@ class TableFile:
             else:
                 stream = pa.ipc.open_stream(file)
                 yield stream.schema, stream
+
+    def _buffer_bytes(self, columns: int) -> int:
+        """Return how many bytes of each column are read at once. Without such a limit it would be those of a row group."""
+        most = _MOST_BUFFER if isinstance(self.system, fs.LocalFileSystem) else _REMOTE_BUFFER
+        return max(_LEAST_BUFFER, min(most, _ALL_BUFFERS // max(1, columns)))
 
     def _of_no_format(self) -> DataInvalid:
         return DataInvalid(

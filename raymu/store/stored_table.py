@@ -26,7 +26,8 @@ class StoredTable:
 
         self._source = source
         with reading_table(source):
-            self._file = pq.ParquetFile(buffer_reader(content), page_checksum_verification=True)
+            # Read in advance, all row groups would stay in memory until the last part.
+            self._file = pq.ParquetFile(buffer_reader(content), page_checksum_verification=True, pre_buffer=False)
         self.schema: pa.Schema = self._file.schema_arrow
         metadata = self._file.metadata
         self.rows = int(metadata.num_rows)
