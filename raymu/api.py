@@ -33,10 +33,9 @@ from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.uri import is_uri, redacted
 from raymu.core.verdict import Verdict
 from raymu.data.date_text import END_OF_DAY
-from raymu.data.frames import TableData, is_frame, source_of, to_table
+from raymu.data.frames import TableData, is_frame, to_table
 from raymu.errors import (
     CoordinatorLost,
-    DataInvalid,
     RaymuError,
     RequestInvalid,
     RunInvalid,
@@ -93,6 +92,7 @@ if TYPE_CHECKING:
     from raymu.service.planning.forecast import Forecast
     from raymu.service.prediction import Evaluation
     from raymu.service.served_ensemble import ServedEnsemble
+    from raymu.service.table_prediction import RowProgress, TablePrediction
     from raymu.service.tuning.report import TuningReport
     from raymu.service.verify.verify import Verification
     from raymu.store.manifest import RunManifest
@@ -720,21 +720,76 @@ class Run:
             lambda ensemble: ensemble.evaluate(rows, targets, has_metrics=True), self.require_not_rolled_back
         )
 
-    def evaluate_file(self, path: str) -> Evaluation:
-        """Measure the accuracy of the current generation on a table with labels. Raises DataInvalid."""
-        return self._evaluate_table(path)
+    def predict_file(
+        self,
+        data: str | Path,
+        out: str | Path,
+        *,
+        labels_only: bool = False,
+        progress: RowProgress | None = None,
+    ) -> TablePrediction:
+        """Predict a table of any length into a file, which appears under its name when it is whole.
 
-    def _evaluate_table(self, data: TableData) -> Evaluation:
-        from raymu.data.tables import read_labelled
+        All predictions are of one generation, which the run serves until then: if a request revokes from it meanwhile, the
+        table is predicted again. They are computed in this process or on Ray, as `cluster.fleet` says, with the same bits.
 
-        fields = self.config.data
-        table = read_labelled(data, fields, self._store.manifest.class_table, self._store.manifest.form)
-        if table.labels is None:
-            names = ", ".join(fields.label_columns)
-            raise DataInvalid(source_of(data), f"has no column {names}; evaluation needs labels")
-        labels = table.labels
-        return self._served.answer(
-            lambda ensemble: ensemble.evaluate(table.features, labels, has_metrics=True), self.require_not_rolled_back
+        Args:
+            data: A path, a URI or a pattern of Parquet, Arrow or Feather files. Labels in them are not read.
+            out: The Parquet or CSV file to write.
+            labels_only: Leave out the probabilities, which reveal more about single training samples.
+            progress: Called with the rows that are done, and with those of all; 0 if the files do not say how many they are.
+
+        Raises:
+            DataInvalid: The table cannot be read, or a row does not fit. Nothing is written then.
+            RequestInvalid: The file cannot be written, or generations came faster than the answer.
+        """
+        from raymu.data.predictions import require_format
+        from raymu.output_file import check_output_path
+        from raymu.service.table_prediction import no_row_progress, predict_table, rows_to_predict
+
+        source, place = str(data), Path(out).expanduser()
+        require_format(str(place))
+        check_output_path(place, reads={"the table to predict": source}, run=self.location)
+        rows = rows_to_predict(self._store, source)
+        return predict_table(
+            self._store,
+            self._served,
+            rows,
+            str(place),
+            partial(self._backend.predict, rows),
+            labels_only=labels_only,
+            check=self.require_not_rolled_back,
+            progress=progress or no_row_progress,
+        )
+
+    def evaluate_file(self, path: str, *, progress: RowProgress | None = None) -> Evaluation:
+        """Measure the accuracy of the current generation on a table with labels, of any length.
+
+        Metrics such as ROC AUC need the predictions of all samples: 4 bytes a sample and class are kept for them.
+
+        Args:
+            path: A path, a URI or a pattern of Parquet, Arrow or Feather files.
+            progress: As for `predict_file`.
+
+        Raises:
+            DataInvalid: The table cannot be read, has no labels, or a row does not fit.
+        """
+        return self._evaluate_table(path, progress)
+
+    def _evaluate_table(self, data: TableData, progress: RowProgress | None = None) -> Evaluation:
+        from raymu.data.row_stream import open_rows
+        from raymu.service.table_prediction import evaluate_table, no_row_progress
+
+        manifest = self._store.manifest
+        rows = open_rows(
+            data,
+            self.config.data,
+            manifest.form,
+            input_shape=manifest.input_shape,
+            classes=manifest.class_table,
+        )
+        return evaluate_table(
+            self._served, rows, check=self.require_not_rolled_back, progress=progress or no_row_progress
         )
 
     def _rows(self, features: Rows | object) -> Rows:

@@ -23,9 +23,14 @@ from raymu.service.shard.messages import ShardLocations
 from raymu.store.run import RunStore
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from raymu.data.row_stream import RowStream
     from raymu.service.audit.audit import RunTasks
     from raymu.service.coordinator.client import CoordinatorClient
+    from raymu.service.prediction import Ensemble
     from raymu.service.requests.revocation import Revocation
+    from raymu.service.table_prediction import PredictedPart
 
 
 _AUDIT_TRAININGS = 8
@@ -49,6 +54,14 @@ class Backend(Protocol):
 
     def audit_runner(self) -> AbstractContextManager[RunTasks]:
         """Return a context whose value runs the training tasks of an audit. Raises DeviceUnavailable."""
+        ...
+
+    def predict(self, rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
+        """Predict all rows of a table, part after part in their order.
+
+        Raises:
+            RaymuError: DataInvalid, or DeviceUnavailable.
+        """
         ...
 
     def start(self) -> bool:
@@ -88,6 +101,11 @@ class LocalBackend:
         from raymu.service.audit.audit import one_after_another
 
         return nullcontext(one_after_another)
+
+    def predict(self, rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
+        from raymu.service.table_prediction import predict_here
+
+        return predict_here(rows, ensemble)
 
     def start(self) -> bool:
         raise self._no_cluster()
@@ -129,6 +147,9 @@ class RayBackend:
         from raymu.runtime.audit import audit_runner
 
         return audit_runner(self.cluster)
+
+    def predict(self, rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
+        return LocalBackend(self.location, self.trust).predict(rows, ensemble)
 
     def start(self) -> bool:
         from raymu.runtime.client import start_coordinator
@@ -189,6 +210,9 @@ class ChosenBackend:
         say_fleet(choice)
         backend = LocalBackend(self.on_ray.location) if choice.fleet == "local" else self.on_ray
         return backend.audit_runner()
+
+    def predict(self, rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
+        return LocalBackend(self.on_ray.location, self.on_ray.trust).predict(rows, ensemble)
 
     def start(self) -> bool:
         return self.on_ray.start()

@@ -85,7 +85,8 @@ def open_table(
     is_all = features == (ALL_COLUMNS,)
     named = list(dict.fromkeys([*others, *(() if is_all else features)]))
     stream = open_stream(data, None if is_all else named)
-    _require_columns(stream, named)
+    require_rows(stream)
+    require_columns(stream, named)
     if is_all:
         features = tuple(name for name in stream.names if name not in others and not is_unnamed(name))
         form = replace(form, columns=features)
@@ -101,7 +102,7 @@ def open_table(
         fields=fields,
         form=form,
         classes=None,
-        facts=_facts(stream, others[: -1 if fields.risk is not None else None]),
+        facts=facts_of(stream, others[: -1 if fields.risk is not None else None]),
         notes=(stream.note,),
         kind_notes=kind_notes,
         is_verbatim=is_verbatim,
@@ -109,9 +110,14 @@ def open_table(
     return stream, _with_classes(stream, reading)
 
 
-def _require_columns(stream: TableStream, names: Sequence[str]) -> None:
+def require_rows(stream: TableStream) -> None:
+    """Raise DataInvalid if a table has no rows."""
     if not (stream.rows or (stream.rows is None and any(True for _ in stream.batches([], rows=1)))):
         raise DataInvalid(stream.source, "holds no rows")
+
+
+def require_columns(stream: TableStream, names: Sequence[str]) -> None:
+    """Raise DataInvalid if a table lacks a column."""
     missing = [name for name in names if name not in stream.names]
     if missing:
         raise DataInvalid(
@@ -171,7 +177,7 @@ def _signature(value: object) -> object:
     return len(value), frozenset(inner)
 
 
-def _facts(stream: TableStream, names: Sequence[str]) -> dict[str, ValueFacts]:
+def facts_of(stream: TableStream, names: Sequence[str]) -> dict[str, ValueFacts]:
     """Return the facts of the columns whose form depends on them, of one pass over these alone."""
     open_names = [name for name in dict.fromkeys(names) if needs_facts(_no_rows(stream.schema.field(name).type))]
     facts = {name: ValueFacts() for name in open_names}

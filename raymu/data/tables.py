@@ -169,7 +169,7 @@ def read_features(
     ids = columns[fields.id].ids().values if fields.id in columns else None
     if not union.rows and form.columns is None and input_shape is not None:
         return FeatureTable(features=np.zeros((0, *input_shape), dtype=np.float32), ids=ids, labels=None)
-    features, _ = _rows(source_of(data), fields, columns, form, is_wide=True)
+    features, _ = feature_rows(source_of(data), fields, columns, form, is_wide=True)
     return FeatureTable(features=features, ids=ids, labels=None)
 
 
@@ -187,7 +187,7 @@ def read_labelled(data: TableData, fields: DataConfig, classes: ClassTable, form
     """
     source = source_of(data)
     _, columns = _load(data, form.columns or fields.feature_columns, [fields.id, *fields.label_columns])
-    features, _ = _rows(source, fields, columns, form, is_wide=True)
+    features, _ = feature_rows(source, fields, columns, form, is_wide=True)
     labels = None
     if all(name in columns for name in fields.label_columns):
         read = [columns[name] for name in fields.label_columns]
@@ -224,7 +224,7 @@ def _read_samples(
         )
         kind_notes = table_kinds.notes
     ids = columns[fields.id].ids(is_verbatim=is_verbatim)
-    features, notes = _rows(source, fields, columns, form, is_wide=is_wide)
+    features, notes = feature_rows(source, fields, columns, form, is_wide=is_wide)
     owners = None if owner is None else columns[owner].owners(is_verbatim=is_verbatim)
     read = [columns[name] for name in fields.label_columns]
     targets = read_targets(source, read, form.target, configured=fields.classes, classes=classes)
@@ -264,10 +264,10 @@ def _load(
     return union, {name: Column.of(source, union.table, name) for name in union.table.column_names}
 
 
-def _rows(
+def feature_rows(
     source: str, fields: DataConfig, columns: Mapping[str, Column], form: SampleForm, *, is_wide: bool
 ) -> tuple[Rows, tuple[str, ...]]:
-    """Return the samples' features in their form, and what was converted."""
+    """Return the samples' features in their form, and what was converted. Raises DataInvalid."""
     if form.columns is None:
         return _features(source, fields, columns, is_wide=is_wide)
     table = pa.table({name: wide_values(columns[name].values) for name in form.columns})

@@ -13,13 +13,12 @@ from raymu.core.aggregate import AGGREGATIONS, voters_of
 from raymu.core.arrays import Features, Probabilities, Targets
 from raymu.core.board.serving import served_constituent
 from raymu.core.records import Constituent, FileRef, Generation, ShardLineage
-from raymu.core.scores import SCORES
 from raymu.data.columns import as_features
 from raymu.data.rows import Columns, Rows
 from raymu.errors import DataInvalid, FileMissing, NoVoters
-from raymu.service.metrics import metrics_of
 from raymu.service.run_spec import spec_of
 from raymu.service.served import served_generation
+from raymu.service.tally import Tally
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.run import RunStore
 from raymu.training.classifier import Classifier
@@ -149,6 +148,16 @@ class Ensemble:
             self._classifiers, aggregation=self._aggregation, voters=self._weights, target=self._plan.task.target
         )
 
+    @property
+    def outputs(self) -> int:
+        """Outputs for each sample."""
+        return self._plan.classes
+
+    @property
+    def batch_rows(self) -> int:
+        """Samples that are predicted at once. Parts that begin at multiples of it have the bits of the whole."""
+        return self._constituents.batch_rows
+
     def predict(self, features: Rows) -> Probabilities:
         """Predict.
 
@@ -186,23 +195,34 @@ class Ensemble:
         """
         if len(labels) != len(features) or not len(labels):
             raise DataInvalid("labels", f"are {len(labels)} for {len(features)} samples; give one for each")
-        probabilities = self._probabilities(features)
-        score = SCORES[self._plan.task.target]
-        together = self._aggregate(probabilities, self._weights)
-        alone = [score(constituent, labels) for constituent in probabilities]
-        return Evaluation(
-            generation=self.generation.number,
-            samples=len(labels),
-            accuracy=score(together, labels),
-            constituent_accuracy={voter.shard: share for voter, share in zip(self._voters, alone, strict=True)},
-            metrics=metrics_of(together, labels, self._plan.task.target, self._classes) if has_metrics else {},
-        )
+        tally = self.tally(has_metrics=has_metrics)
+        self.add_to(tally, features, labels)
+        return self.evaluation(tally)
 
-    def _probabilities(self, features: Rows) -> Probabilities:
-        """Return (voters, samples, outputs) float32."""
+    def tally(self, *, has_metrics: bool) -> Tally:
+        """Begin an evaluation. has_metrics: Whether further metrics are computed"""
+        return Tally(self._plan.task.target, voters=len(self._voters), has_metrics=has_metrics)
+
+    def add_to(self, tally: Tally, features: Rows, labels: Targets) -> None:
+        """Evaluate samples, as of `evaluate`, as a part of a larger table. Raises DataInvalid."""
         rows = self._checked(features)
         with pinned(self._device, self._threads):
-            return np.concatenate(list(self._constituents.batches(rows)), axis=1)
+            start = 0
+            for votes in self._constituents.batches(rows):
+                targets = labels[start : start + votes.shape[1]]
+                tally.add(votes, self._aggregate(votes, self._weights), targets)
+                start += len(targets)
+
+    def evaluation(self, tally: Tally) -> Evaluation:
+        """Return the evaluation of all samples of a tally, which has some."""
+        alone = tally.scores_alone()
+        return Evaluation(
+            generation=self.generation.number,
+            samples=tally.samples,
+            accuracy=tally.score(),
+            constituent_accuracy={voter.shard: share for voter, share in zip(self._voters, alone, strict=True)},
+            metrics=tally.metrics(self._classes),
+        )
 
     def _checked(self, features: Rows) -> Rows:
         """Return samples as the models take them. Raises DataInvalid."""

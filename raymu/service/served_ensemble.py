@@ -15,6 +15,10 @@ ATTEMPTS = 5
 """How often an answer is computed again because another generation came meanwhile."""
 
 
+class Superseded(Exception):
+    """The run serves another generation than the one that an answer is computed from."""
+
+
 class ServedEnsemble:
     """The ensemble of the generation that a run serves. Threads share it, each answer is of one generation.
 
@@ -56,7 +60,7 @@ class ServedEnsemble:
         """Compute an answer with the served ensemble, again if another generation came before it is returned.
 
         Args:
-            compute: Computes it.
+            compute: Computes it. It may raise Superseded to begin again early.
             check: As for `current`.
 
         Raises:
@@ -64,7 +68,10 @@ class ServedEnsemble:
         """
         for _ in range(ATTEMPTS):
             ensemble = self.current(check)
-            answer = compute(ensemble)
+            try:
+                answer = compute(ensemble)
+            except Superseded:
+                continue
             if self.current(check) is ensemble:
                 return answer
         raise RequestInvalid(

@@ -12,6 +12,7 @@ from raymu.data.rows import Columns, Rows
 from raymu.training.classifier import COLLATED_BATCH, Classifier
 from raymu.training.ensemble_module import encode_alike
 from raymu.training.inputs import BatchInputs, batch_of, to_device
+from raymu.training.plain_models import PlainModels, Scratch
 from raymu.training.stacked import StackedModels
 
 PREDICTED_BATCH = 1024
@@ -37,10 +38,19 @@ class Constituents:
         return StackedModels.of(self.classifiers, self._input_shape)
 
     @cached_property
+    def _plain(self) -> PlainModels | None:
+        return PlainModels.of(self.classifiers)
+
+    @cached_property
     def _shares_batches(self) -> bool:
         """Whether a batch is made once for all, as of pictures: what a shard has learned only enters afterwards."""
         encoders = [each.encoder for each in self.classifiers if each.encoder is not None and each.backbone is None]
         return len(encoders) == len(self.classifiers) and encode_alike(encoders)
+
+    @property
+    def batch_rows(self) -> int:
+        """Samples that are predicted at once. Where batches begin may change the last bit of what a model computes."""
+        return COLLATED_BATCH if self.classifiers[0].task.is_collated else PREDICTED_BATCH
 
     def batches(self, rows: Rows) -> Iterator[Probabilities]:
         """Predict, a batch at a time.
@@ -71,10 +81,14 @@ class Constituents:
                 yield np.stack([each.predictions(_normalized(each, batch)).numpy() for each in self.classifiers])
 
     def _of_parts(self, rows: Rows) -> Iterator[Probabilities]:
-        size = COLLATED_BATCH if self.classifiers[0].task.is_collated else PREDICTED_BATCH
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            yield np.stack([each.predictions(each.prepare(part).all()).numpy() for each in self.classifiers])
+        plain = None if isinstance(rows, Columns) else self._plain
+        scratch: Scratch = {}
+        for start in range(0, len(rows), self.batch_rows):
+            part = rows[start : start + self.batch_rows]
+            if plain is not None and not isinstance(part, Columns) and plain.takes(part):
+                yield plain.predict(part, scratch).numpy()
+            else:
+                yield np.stack([each.predictions(each.prepare(part).all()).numpy() for each in self.classifiers])
 
 
 def _normalized(classifier: Classifier, batch: BatchInputs) -> BatchInputs:

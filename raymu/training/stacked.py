@@ -21,7 +21,7 @@ MOST_WORK, MOST_SAMPLES = 2**20, 256
 """Samples times parameters of one model, and samples, up to which a batched product is faster: experiments/prediction.py."""
 _NOISE_ROWS = 64
 """Samples of noise that show whether the bits are the same. The order of sums depends on shapes, and not on values."""
-_ELEMENTWISE = (
+ELEMENTWISE = (
     nn.ReLU,
     nn.LeakyReLU,
     nn.ELU,
@@ -32,6 +32,7 @@ _ELEMENTWISE = (
     nn.Dropout,
     nn.Identity,
 )
+"""Layers that compute each number alone."""
 _Layer = Callable[[Tensor], Tensor]
 
 
@@ -66,7 +67,7 @@ class StackedModels:
         parameters = sum(parameter.numel() for parameter in first.model.parameters())
         if not others or parameters > MOST_WORK or len(encoders) < len(classifiers):
             return None
-        if not all(map(_is_plain, classifiers)) or len({float(encoder.fitted["limit"]) for encoder in encoders}) > 1:
+        if not all(map(is_plain, classifiers)) or len({float(encoder.fitted["limit"]) for encoder in encoders}) > 1:
             return None
         layers = _stacked_layers([classifier.model for classifier in classifiers])
         if layers is None:
@@ -120,7 +121,7 @@ class StackedModels:
         return True
 
 
-def _is_plain(classifier: Classifier) -> bool:
+def is_plain(classifier: Classifier) -> bool:
     """Return whether a classifier's inputs and its model are known to the last detail."""
     numerics, encoder = classifier.numerics, classifier.encoder
     return (
@@ -151,7 +152,7 @@ def _stacked_layers(models: Sequence[nn.Module]) -> list[_Layer] | None:
             if linear is None:
                 return None
             stacked.append(linear)
-        elif type(first) in _ELEMENTWISE:
+        elif type(first) in ELEMENTWISE:
             stacked.append(first)
         else:
             return None

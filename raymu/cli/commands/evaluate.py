@@ -5,6 +5,7 @@ import click
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import json_option, open_run, run_argument, show, trust_option, warn_of_waiting
 from raymu.cli.parameter_types import FILE
+from raymu.console.progress import phase_progress
 from raymu.console.run_tables import show_evaluation
 
 
@@ -18,6 +19,7 @@ from raymu.console.run_tables import show_evaluation
 def command(run_dir: str, test_data: str, as_json: bool) -> None:
     """Measure the accuracy on labelled data."""
     run = open_run(run_dir)
-    evaluation = run.evaluate_file(test_data)
+    with phase_progress("rows", is_shown=not as_json) as (count, _):
+        evaluation = run.evaluate_file(test_data, progress=count)
     warn_of_waiting(run)
     show(as_json, evaluation, lambda screen: show_evaluation(screen, evaluation))

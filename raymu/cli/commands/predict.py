@@ -5,9 +5,7 @@ import click
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import json_option, open_run, run_argument, show, trust_option, warn_of_waiting
 from raymu.cli.parameter_types import FILE
-from raymu.data.predictions import require_format, write_predictions
-from raymu.data.tables import read_features
-from raymu.output_file import check_output_path
+from raymu.console.progress import phase_progress
 from raymu.text import plural
 
 
@@ -30,23 +28,12 @@ def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_j
     """Predict the targets of a table.
 
     The result has the class of each sample and the probabilities of all classes, the labels with their probabilities, or
-    the numbers. Labels in the table are not read.
+    the numbers. Labels in the table are not read. The table may be of any length: it is read part after part, on Ray if
+    `cluster.fleet` says so. The result appears when it is whole, and all of it comes from one generation.
     """
-    require_format(out_file)
-    check_output_path(out_file, reads={"the table to predict": data_file}, run=run_dir)
     run = open_run(run_dir)
-    fields = run.config.data
-    table = read_features(data_file, fields, run.manifest.input_shape, run.manifest.form)
-    probabilities = run.predict(table.features)
+    with phase_progress("rows", is_shown=not as_json) as (count, _):
+        predicted = run.predict_file(data_file, out_file, labels_only=labels_only, progress=count)
     warn_of_waiting(run)
-    write_predictions(
-        out_file,
-        probabilities,
-        classes=run.manifest.class_table,
-        target=run.config.task.target,
-        ids=table.ids,
-        id_name=fields.id,
-        labels_only=labels_only,
-    )
-    text = f"predicted {plural(len(probabilities), 'sample')} into {out_file}"
-    show(as_json, {"out": out_file, "samples": len(probabilities)}, lambda screen: screen.print(text))
+    text = f"predicted {plural(predicted.samples, 'sample')} into {out_file}"
+    show(as_json, predicted, lambda screen: screen.print(text))
