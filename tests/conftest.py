@@ -40,8 +40,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=f"{REASONS[name]}; run it with --{name}"))
 
 
-def pytest_collection_finish() -> None:
-    """Exempt what is imported and collected, hundreds of thousands of objects, from each later garbage collection."""
+@pytest.fixture(scope="module", autouse=True)
+def short_garbage_collections() -> None:
+    """Exempt what is imported, and what earlier modules keep, from each later garbage collection.
+
+    A collection of millions of objects takes a second, and each probe of a model has one.
+    """
     gc.collect()
     gc.freeze()
 
