@@ -73,7 +73,7 @@ def _write(location: str, samples: int) -> list[Row]:
         for part in rows
     )
     store = RunStore(location)
-    store.create(manifest, tables)
+    store.create(manifest, (store.finish_shard(shard, table, config) for shard, table in enumerate(tables)))
     size = sum(ref.byte_size for ref in (*store.manifest.indexes, *(store.manifest.routes or ())) if ref)
     return [{"lookup": "write", "cpu_s": time.process_time() - started, "megabytes": size / 1e6}]
 

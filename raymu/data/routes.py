@@ -89,13 +89,12 @@ class RoutesWriter:
         self._parts: list[Routes] = []
         self._count = 0
 
-    def add(self, shard: int, table: pa.Table) -> Iterator[Routes]:
-        """Add the routes to a shard: of the owners in its table, or of the ids whose samples have an owner.
+    def add(self, shard: int, hashes: Hashes) -> Iterator[Routes]:
+        """Add the routes to a shard. hashes: what `hashes_of` returns of its table
 
         Yields:
             Routes to write, whenever there are enough.
         """
-        hashes = self.hashes_of(table)
         for start in range(0, len(hashes), MAX_ROUTES):
             part = hashes[start : start + MAX_ROUTES]
             self._parts.append(Routes(hashes=part, shards=np.full(len(part), shard, dtype=np.int32)))
@@ -104,7 +103,7 @@ class RoutesWriter:
                 yield self.routes()
 
     def hashes_of(self, table: pa.Table) -> Hashes:
-        """Return the hashes of the routes to a shard with this table, (routes,) uint64, ascending."""
+        """Hash the owners in a shard's table, or the ids whose samples have an owner: (routes,) uint64, ascending."""
         owned = table.filter(table["owner"].is_valid())
         column = owned["owner"].unique() if self._of_owners else owned["id"]
         is_number = not self._of_owners and pa.types.is_integer(column.type)

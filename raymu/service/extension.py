@@ -76,7 +76,7 @@ class NewSamples:
                 table = pa.concat_tables([store.read_table(files.table), added]).combine_chunks()
                 written[shard] = store.write_samples(shard, table)
             if routing:
-                routes += routing.add(shard, added)
+                routes += routing.add(shard, routing.hashes_of(added))
         refs = store.write_routes(Routes.merged([*routes, routing.routes()])) if routing else []
         return WrittenSamples(samples=tuple(written), routes=tuple(refs))
 

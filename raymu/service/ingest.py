@@ -82,7 +82,8 @@ class PreparedRun:
     def write(self) -> None:
         """Write the run's copy of the samples, shard by shard. Raises StorageFailed, after removing what was written."""
         try:
-            self.store.create(self.manifest, self.placed.tables(), held_out=self.held_out, base=self.base)
+            shards = self.placed.write(self.store, Config.parse(self.manifest.config))
+            self.store.create(self.manifest, shards, held_out=self.held_out, base=self.base)
         except StorageFailed:
             self.remove()
             raise

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from raymu.config import Config
 from raymu.core.arrays import Targets
 from raymu.core.records import SampleId
 from raymu.data.id_hashes import array_hashes, canonical_keys
@@ -18,7 +18,10 @@ from raymu.data.table_batches import Findings, read_ids
 from raymu.data.table_stream import TableStream
 from raymu.errors import DataInvalid, StorageFailed
 from raymu.service.phase import READING, count_in_phase
-from raymu.service.placement import HASH, NamedRow, PlacedBatch, Placement
+from raymu.service.placement import NamedRow, PlacedBatch, Placement
+from raymu.service.shard_tables import LeftOut, write_shard
+from raymu.store.finished_shard import FinishedShard
+from raymu.store.run import RunStore
 from raymu.text import one_line
 from raymu.training.probe import SAMPLES
 
@@ -46,7 +49,7 @@ class PlacedSamples:
         self._spill = ShardSpill(placement.partition.shards, folder)
         self._keys = KeySpill(folder)
         self._kept: list[tuple[Rows, Targets]] = []
-        self._left_out: tuple[list[SampleId], list[str]] = ([], [])
+        self._left_out = LeftOut()
         self.findings = Findings()
         self.counts = np.zeros(placement.partition.shards, dtype=np.int64)
         """(shards,) samples, those that are left out too."""
@@ -93,12 +96,12 @@ class PlacedSamples:
 
     def leave_out(self, ids: Collection[SampleId], owners: Collection[str]) -> None:
         """Leave out samples, by id and by owner."""
-        self._left_out = (list(ids), list(owners))
+        self._left_out = LeftOut(ids=tuple(ids), owners=tuple(owners))
 
     @property
     def samples(self) -> int:
         """Number of samples that are left."""
-        ids, owners = frozenset(self._left_out[0]), frozenset(self._left_out[1])
+        ids, owners = frozenset(self._left_out.ids), frozenset(self._left_out.owners)
         named = sum(not row.is_revoked and (row.sample_id in ids or row.owner in owners) for row in self.named)
         return self.findings.rows - self.revoked - named
 
@@ -112,27 +115,17 @@ class PlacedSamples:
     def ids(self) -> Iterator[pa.Array]:
         """Yield the ids of the samples that are left, shard after shard."""
         for shard in range(self._placement.partition.shards):
-            yield self._rows(shard)["id"].combine_chunks()
+            yield self._left_out.without(self._spill.table(shard))["id"].combine_chunks()
 
-    def tables(self) -> Iterator[pa.Table]:
-        """Yield the run's copy of each shard's samples, which does not depend on the order of the rows."""
+    def write(self, store: RunStore, config: Config) -> Iterator[FinishedShard]:
+        """Write the run's copy of each shard's samples. Raises StorageFailed."""
         for shard in range(self._placement.partition.shards):
-            yield _in_order(self._rows(shard))
+            yield write_shard(store, shard, [self._spill.table(shard)], config=config, left_out=self._left_out)
 
     def close(self) -> None:
         """Delete the temporary files."""
         self._spill.close()
         self._keys.close()
-
-    def _rows(self, shard: int) -> pa.Table:
-        rows = self._spill.table(shard)
-        ids, owners = self._left_out
-        is_out = np.zeros(len(rows), dtype=bool)
-        for name, values in (("id", ids), ("owner", owners)):
-            if values:
-                column = rows[name]
-                is_out |= pc.is_in(column, value_set=pa.array(values, column.type)).to_numpy()
-        return rows.filter(pa.array(~is_out)) if is_out.any() else rows
 
     def _require_distinct(self) -> None:
         """Raise DataInvalid for ids that occur again, in any of their spellings."""
@@ -173,14 +166,3 @@ class PlacedSamples:
         """Yield the ids of the table again, in the order of the rows."""
         reading = self._placement.reading
         return (read_ids(reading, table) for table in self._stream.batches([reading.fields.id]))
-
-
-def _in_order(rows: pa.Table) -> pa.Table:
-    """Return the rows of a shard by slice and hash, without their hashes."""
-    order = pa.array(np.lexsort((rows[HASH].to_numpy(), rows["slice"].to_numpy())))
-    columns = {}
-    for name in rows.column_names:
-        if name != HASH:  # column after column, so that two copies of all of them are never there
-            columns[name] = rows[name].combine_chunks().take(order)
-    schema = rows.schema.remove(rows.schema.get_field_index(HASH))
-    return pa.Table.from_arrays(list(columns.values()), schema=schema)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import seal
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.run_files import RunFiles
+from raymu.store.finished_shard import FinishedShard
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.journal.fencing import Fencing, open_journal
@@ -85,42 +86,64 @@ class RunStore:
     def create(
         self,
         manifest: RunManifest,
-        tables: Iterable[pa.Table] = (),
+        shards: Iterable[FinishedShard] = (),
         *,
         held_out: pa.Table | None = None,
         base: bytes | None = None,
+        is_begun: bool = False,
     ) -> None:
-        """Write a new run with its samples, shard by shard. The manifest comes last, because it makes the directory a run.
+        """Write a new run. The manifest comes last, because it makes the directory a run.
 
         Args:
             manifest: What the run is. The names of files are added.
-            tables: The samples of each shard.
+            shards: The shards, whose files are written: by this iterable, at the latest when it yields one.
             held_out: The samples that every shard is validated on, if the run has any.
             base: The weights that all shards begin with, if the run has any.
+            is_begun: Whether `begin` was called for it.
 
         Raises RunInvalid if something else exists there, StorageFailed.
         """
-        with self._creation():
-            self.keys.create()
-            config, copies, routes = Config.parse(manifest.config), list[SampleFiles](), list[FileRef]()
-            routing = routes_writer(config, self.keys.hash_key)
-            for shard, table in enumerate(tables):
-                copies.append(self.write_samples(shard, table, seed=config.partition.seed))
-                for part in routing.add(shard, table) if routing else ():
-                    routes += self.write_routes(part)
-            routes += self.write_routes(routing.routes()) if routing else ()
-            own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
-            weights = None if base is None else self.files.write_content("base", ".safetensors", base)
-            self._finish_creation(
-                replace(
-                    manifest,
-                    tables=tuple(files.table for files in copies),
-                    indexes=tuple(files.index for files in copies),
-                    routes=tuple(routes) if copies else None,
-                    held_out=own,
-                    base=weights,
-                )
+        if not is_begun:
+            self.begin()
+        config, copies, routes = Config.parse(manifest.config), list[SampleFiles](), list[FileRef]()
+        routing = routes_writer(config, self.keys.hash_key)
+        for shard, finished in enumerate(shards):
+            copies.append(finished.files)
+            for part in routing.add(shard, finished.routed) if routing and finished.routed is not None else ():
+                routes += self.write_routes(part)
+        routes += self.write_routes(routing.routes()) if routing else ()
+        own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
+        weights = None if base is None else self.files.write_content("base", ".safetensors", base)
+        self._finish_creation(
+            replace(
+                manifest,
+                tables=tuple(files.table for files in copies),
+                indexes=tuple(files.index for files in copies),
+                routes=tuple(routes) if copies else None,
+                held_out=own,
+                base=weights,
             )
+        )
+
+    def begin(self) -> None:
+        """Mark the directory as that of a run which is being created, without the remains of an earlier try, and make keys.
+
+        Raises RunInvalid if something else exists there, StorageFailed.
+        """
+        self._mark_unfinished()
+        self.keys.create()
+
+    def finish_shard(self, shard: int, table: pa.Table, config: Config) -> FinishedShard:
+        """Write the samples of a shard of a run that was begun. Raises StorageFailed.
+
+        Args:
+            shard: The shard.
+            table: Its samples, in their order.
+            config: The settings of the run.
+        """
+        files = self.write_samples(shard, table, seed=config.partition.seed)
+        routing = routes_writer(config, self.keys.hash_key)
+        return FinishedShard(files=files, routed=None if routing is None else routing.hashes_of(table))
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
         """Create another run that begins with these states, and has its journal in SQLite.
@@ -146,16 +169,13 @@ class RunStore:
             routes=None if any(lineage.added_epochs for lineage in lineages) else self.manifest.routes,
         )
         branch = RunStore(location, trust=self.trust)
-        with branch._creation():
-            branch.keys.copy(self.keys)
-            branch.files.adopt(
-                self.files, {*self.shared_files, *(file for lineage in lineages for file in lineage.files)}
-            )
-            branch._finish_creation(manifest)
+        branch._mark_unfinished()
+        branch.keys.copy(self.keys)
+        branch.files.adopt(self.files, {*self.shared_files, *(file for lineage in lineages for file in lineage.files)})
+        branch._finish_creation(manifest)
         return branch
 
-    @contextmanager
-    def _creation(self) -> Iterator[None]:
+    def _mark_unfinished(self) -> None:
         self.require_empty()
         self.files.write(UNFINISHED, b"")
         if self.files.keeps_versions(UNFINISHED):
@@ -166,13 +186,12 @@ class RunStore:
                 "suspend its versioning",
             )
         self.files.delete(*(path for path in self.files.walk() if path != UNFINISHED))  # all of them of the layout
-        yield
-        self.files.delete(UNFINISHED)
 
     def _finish_creation(self, manifest: RunManifest) -> None:
         manifest = replace(manifest, public_key=self.keys.public_key.hex())
         self.fencing.create(open_journal(self.files, self.keys, manifest))
         self.files.write(MANIFEST, seal(manifest, self.keys.hash_key))
+        self.files.delete(UNFINISHED)
 
     def require_empty(self) -> None:
         """Raise RunInvalid unless the location is empty, or contains only the remains of an interrupted creation."""
@@ -353,7 +372,7 @@ class RunStore:
         if routing is None:
             return
         for shard, files in enumerate(samples):
-            for part in routing.add(shard, self.read_table(files.table, ["id", "owner"])):
+            for part in routing.add(shard, routing.hashes_of(self.read_table(files.table, ["id", "owner"]))):
                 routes += self.write_routes(part)
         routes += self.write_routes(routing.routes())
         self._rewrite_manifest(replace(self.manifest, routes=tuple(routes), routed_extensions=extensions))

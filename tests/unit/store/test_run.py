@@ -11,6 +11,7 @@ from raymu.config import Config
 from raymu.core.commands import RepairReport
 from raymu.core.records import CheckpointRef, FileRef
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
+from raymu.store.finished_shard import FinishedShard
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
@@ -196,17 +197,18 @@ def test_an_interrupted_creation_starts_again(location: str, manifest: RunManife
     class Crash(Exception):
         pass
 
-    def tables() -> Iterator[pa.Table]:
-        yield pa.table({"id": [1], "slice": [0]})
+    def shards() -> Iterator[FinishedShard]:
+        yield store.finish_shard(0, pa.table({"id": [1], "slice": [0]}), config)
         raise Crash
 
-    store = RunStore(location)
+    store, config = RunStore(location), Config.parse(manifest.config)
     with pytest.raises(Crash):
-        store.create(manifest, tables())
+        store.create(manifest, shards())
     with pytest.raises(RunInvalid, match="not a run"):
         _ = RunStore(store.location).manifest
     again = RunStore(store.location)
-    again.create(manifest, [pa.table({"id": [1, 2], "slice": [0, 0]})])
+    table = pa.table({"id": [1, 2], "slice": [0, 0]})
+    again.create(manifest, (again.finish_shard(0, table, config) for _ in range(1)))
     assert again.read_table(again.manifest.tables[0]).num_rows == 2
     assert len(again.files.list("samples")) == 2, "the table, and its index"
 

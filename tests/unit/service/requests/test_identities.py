@@ -153,7 +153,9 @@ def first_version(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     ids[: len(PADDED)] = PADDED
     padded = replace(samples, ids=ids)
     shards, slices = sample_homes(padded, config.partition)
-    prepared.store.create(prepared.manifest, shard_tables(padded, shards, slices, config.partition))
+    tables = enumerate(shard_tables(padded, shards, slices, config.partition))
+    finished = (prepared.store.finish_shard(shard, table, config) for shard, table in tables)
+    prepared.store.create(prepared.manifest, finished)
     store = RunStore(str(folder / "run"))
     store.manifest = replace(store.manifest, indexes=(), routes=None)
     return store
