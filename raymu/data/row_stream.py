@@ -73,21 +73,24 @@ class RowStream:
             return self.stream.rows
         return sum(batch.num_rows for batch in self.stream.batches(self.names[:1]))
 
-    def parts(self, unit: int, *, most: int) -> Generator[RowPart]:
+    def parts(self, unit: int, *, most: int, start: int = 0, stop: int | None = None) -> Generator[RowPart]:
         """Yield the samples in their order; of a table without rows, one part without samples.
 
         Args:
             unit: Each part begins at a multiple of so many rows.
             most: Most rows of a part, a multiple of `unit`.
+            start: The first row, a multiple of `unit`.
+            stop: The row after the last one. The default is the end of the table.
 
         Raises:
             DataInvalid: A file cannot be read, or a row does not fit, which the message names.
         """
-        start = 0
-        for table in _aligned(self.stream.batches(self.names), unit, most):
-            yield self._converted(table, start)
-            start += table.num_rows
-        if not start:
+        done = start
+        tables = _until(self.stream.batches(self.names, skip=start), None if stop is None else stop - start)
+        for table in _aligned(tables, unit, most):
+            yield self._converted(table, done)
+            done += table.num_rows
+        if not done:
             yield self._convert(self.stream.schema.empty_table(), 0)
 
     def _converted(self, table: pa.Table, start: int) -> RowPart:
@@ -191,6 +194,16 @@ def _is_sound(read: Callable[[int], object], rows: int) -> bool:
     except DataInvalid:
         return False
     return True
+
+
+def _until(tables: Iterator[pa.Table], rows: int | None) -> Iterator[pa.Table]:
+    """Yield the first rows."""
+    for table in tables:
+        yield table if rows is None else table.slice(0, rows)
+        if rows is not None:
+            rows -= table.num_rows
+            if rows <= 0:
+                return
 
 
 def _aligned(tables: Iterator[pa.Table], unit: int, most: int) -> Iterator[pa.Table]:

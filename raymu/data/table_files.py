@@ -71,13 +71,16 @@ class TableFile:
 
     @contextmanager
     def open_batches(
-        self, names: Sequence[str], rows_of: Callable[[int, int], int]
-    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """Open a file that has a schema. Yields it, and the batches of some columns; of an Arrow file, those it consists of.
+        self, names: Sequence[str], rows_of: Callable[[int, int], int], *, skip: int = 0
+    ) -> Iterator[tuple[pa.Schema, int, Iterator[pa.RecordBatch]]]:
+        """Open a file that has a schema.
+
+        Yields it, the rows before the first batch, and the batches of some columns; of an Arrow file, those it consists of.
 
         Args:
             names: The columns. Others may come with them.
             rows_of: Returns the rows of a batch, by the size of the columns in bytes, and by their rows.
+            skip: Rows at the beginning that need not come, as far as they are whole row groups of Parquet.
         """
         with self.system.open_input_file(self.path) as file:
             kind = format_of(file.read(MAGIC_LENGTH))
@@ -89,13 +92,16 @@ class TableFile:
                 metadata = parquet.metadata
                 size = sum(_uncompressed(metadata.row_group(group), own) for group in range(metadata.num_row_groups))
                 rows = rows_of(size, metadata.num_rows)
-                yield parquet.schema_arrow, parquet.iter_batches(batch_size=rows, columns=own)
+                groups, start = list(range(metadata.num_row_groups)), 0
+                while groups and start + metadata.row_group(groups[0]).num_rows <= skip:
+                    start += metadata.row_group(groups.pop(0)).num_rows
+                yield parquet.schema_arrow, start, parquet.iter_batches(batch_size=rows, columns=own, row_groups=groups)
             elif kind is TableFormat.ARROW_FILE:
                 arrow = pa.ipc.open_file(file)
-                yield arrow.schema, (arrow.get_batch(index) for index in range(arrow.num_record_batches))
+                yield arrow.schema, 0, (arrow.get_batch(index) for index in range(arrow.num_record_batches))
             else:
                 stream = pa.ipc.open_stream(file)
-                yield stream.schema, stream
+                yield stream.schema, 0, stream
 
     def _buffer_bytes(self, columns: int) -> int:
         """Return how many bytes of each column are read at once. Without such a limit it would be those of a row group."""

@@ -35,19 +35,20 @@ class TableStream:
     """Rows of the table; None if its files do not say it before they are read."""
     note: str
     """What was converted, for people; empty if nothing was."""
-    _read: Callable[[Sequence[str], int | None], Iterator[pa.Table]]
+    _read: Callable[[Sequence[str], int | None, int], Iterator[pa.Table]]
 
-    def batches(self, names: Sequence[str], *, rows: int | None = None) -> Iterator[pa.Table]:
+    def batches(self, names: Sequence[str], *, rows: int | None = None, skip: int = 0) -> Iterator[pa.Table]:
         """Yield the rows in their order, with some of the columns. No batch is empty.
 
         Args:
             names: The columns.
             rows: Most rows of a batch. The default follows from their size.
+            skip: Rows at the beginning that are left out. Of Parquet, files and row groups of them are not read.
 
         Raises:
             DataInvalid: A file cannot be read.
         """
-        return (batch for batch in self._read(names, rows) if batch.num_rows)
+        return (batch for batch in self._read(names, rows, skip) if batch.num_rows)
 
 
 def open_stream(data: TableData, names: Sequence[str] | None) -> TableStream:
@@ -73,9 +74,14 @@ def open_stream(data: TableData, names: Sequence[str] | None) -> TableStream:
     types = {name: join_types(files, empties, name) for name in kept}
     counts = [part.rows for part in parts]
 
-    def read(columns: Sequence[str], rows: int | None) -> Iterator[pa.Table]:
+    def read(columns: Sequence[str], rows: int | None, skip: int) -> Iterator[pa.Table]:
         for part, constants in zip(parts, folders, strict=True):
-            for batch in part.batches(columns, rows):
+            if part.rows is not None and skip >= part.rows:
+                skip -= part.rows
+                continue
+            known, skip = (0, skip) if part.rows is None else (skip, 0)
+            for batch in part.batches(columns, rows, known):
+                batch, skip = batch.slice(skip), max(0, skip - batch.num_rows)
                 table = _with_constants(batch, {key: constants[key] for key in constants if key in columns})
                 yield pa.table({name: types[name].of(table, name) for name in columns})
 
@@ -92,8 +98,8 @@ def open_stream(data: TableData, names: Sequence[str] | None) -> TableStream:
 def _of_memory(data: pa.Table, names: Sequence[str] | None) -> TableStream:
     union = read_union(data, names)
 
-    def read(columns: Sequence[str], rows: int | None) -> Iterator[pa.Table]:
-        table = union.table.select(columns)
+    def read(columns: Sequence[str], rows: int | None, skip: int) -> Iterator[pa.Table]:
+        table = union.table.select(columns).slice(skip)
         return _slices(table, rows)
 
     return TableStream(
@@ -149,28 +155,28 @@ class _Part:
             raise _unreadable(file, error) from error
         return cls(file=file, names=names, empty=empty, rows=rows, is_read_whole=is_whole)
 
-    def batches(self, columns: Sequence[str], rows: int | None) -> Iterator[pa.Table]:
-        """Yield some columns, as far as the file has them. Raises DataInvalid."""
+    def batches(self, columns: Sequence[str], rows: int | None, skip: int) -> Iterator[pa.Table]:
+        """Yield some columns, as far as the file has them, after the first `skip` rows. Raises DataInvalid."""
         own = [name for name in columns if name in self.empty.column_names]
         if self.is_read_whole:
-            yield from _slices(read_file(self.file, self.names).select(own), rows)
+            yield from _slices(read_file(self.file, self.names).select(own).slice(skip), rows)
             return
         try:
-            yield from self._read(own, rows)
+            yield from self._read(own, rows, skip)
         except (OSError, pa.ArrowException, ValueError) as error:
             raise _unreadable(self.file, error) from error
 
-    def _read(self, own: list[str], rows: int | None) -> Iterator[pa.Table]:
-        with self.file.open_batches(own, lambda size, count: rows or _rows_of(size, count)) as (schema, batches):
+    def _read(self, own: list[str], rows: int | None, skip: int) -> Iterator[pa.Table]:
+        opened = self.file.open_batches(own, lambda size, count: rows or _rows_of(size, count), skip=skip)
+        with opened as (schema, start, batches):
             ranges = {} if self.rows is None else index_ranges(schema, self.rows)
-            start = 0
             for batch in batches:
                 table = _prepared(pa.Table.from_batches([batch]), self.names, self.file)
                 for name, numbers in ranges.items():
                     if name in own:
                         table = table.append_column(name, numbers_array(numbers[start : start + len(batch)]))
+                table = table.select(own).slice(max(0, skip - start))
                 start += len(batch)
-                table = table.select(own)
                 yield from _slices(table, rows) if rows and len(table) > rows else [table]
 
 

@@ -1,5 +1,6 @@
 """Tables to predict are read part after part: where parts begin, what they hold, and which row is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,32 @@ def test_rows_are_counted(tmp_path: Path) -> None:
     with pa.ipc.new_stream(str(tmp_path / "rows.arrow"), table.schema) as sink:
         sink.write_table(table, max_chunksize=300)
     assert opened(str(tmp_path / "rows.arrow")).count() == 1000
+
+
+def of_parquet(table: pa.Table, folder: Path) -> str:
+    pq.write_table(table.slice(0, 333), folder / "1.parquet", row_group_size=70)
+    pq.write_table(table.slice(333), folder / "2.parquet", row_group_size=70)
+    return str(folder)
+
+
+def of_stream(table: pa.Table, folder: Path) -> str:
+    for name, part in {"1.arrow": table.slice(0, 333), "2.arrow": table.slice(333)}.items():
+        with pa.ipc.new_stream(str(folder / name), part.schema) as sink:
+            sink.write_table(part, max_chunksize=70)
+    return str(folder)
+
+
+@pytest.mark.parametrize("span", [(0, 64), (64, 128), (320, 384), (320, None), (576, 1000), (960, 1024)])
+@pytest.mark.parametrize("form", [of_parquet, of_stream])
+def test_a_span_of_rows_is_that_of_the_whole(
+    tmp_path: Path, form: Callable[[pa.Table, Path], str], span: tuple[int, int | None]
+) -> None:
+    table = pq.read_table(write(tmp_path / "rows.parquet"))
+    (tmp_path / "table").mkdir()
+    start, stop = span
+    parts = list(opened(form(table, tmp_path / "table")).parts(64, most=128, start=start, stop=stop))
+    assert parts[0].start == start
+    assert all(part.start % 64 == 0 and len(part) <= 128 for part in parts)
+    assert [text for part in parts for text in (part.ids or pa.array([])).to_pylist()] == table["id"].to_pylist()[
+        start:stop
+    ]
