@@ -65,6 +65,7 @@ from raymu.service.coordinator.stage_times import stages_timed
 from raymu.service.phase import READING, STARTING, begin_phase
 from raymu.service.requests.lookup import FoundRequest, find_requests
 from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.requests.revoked_subjects import require_all_registered
 from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
@@ -204,6 +205,11 @@ class Run:
         if not self._is_copy_reported:
             self._is_copy_reported = True
             _log.warning("raymu: %s is %s", one_line(redacted(self.location)), older_copy(missing))
+
+    def _require_nothing_lost(self) -> None:
+        """Raise RunRolledBack, or RunInvalid if a registry knows requests that the run lacks."""
+        self.require_not_rolled_back()
+        require_all_registered(self._store)
 
     def accept_rollback(self) -> None:
         """Keep the anchor of the run as it is now, after it was put back to an older copy on purpose."""
@@ -690,7 +696,7 @@ class Run:
         """
         from raymu.service.model_signature import sign_generation
 
-        self.require_not_rolled_back()
+        self._require_nothing_lost()
         return sign_generation(self._store, local_path(out))
 
     def predict(self, features: Rows | object) -> npt.NDArray[np.float32]:
@@ -704,7 +710,7 @@ class Run:
             (samples, outputs) float32: probabilities of classes or labels, or numbers.
         """
         rows = self._rows(features)
-        return self._served.answer(lambda ensemble: ensemble.predict(rows), self.require_not_rolled_back)
+        return self._served.answer(lambda ensemble: ensemble.predict(rows), self._require_nothing_lost)
 
     def evaluate(self, features: Rows | object, labels: Targets | None = None) -> Evaluation:
         """Measure the score of the current generation: the accuracy, or R2 of numbers.
@@ -717,7 +723,7 @@ class Run:
             return self._evaluate_table(to_table(features))
         rows, targets = self._rows(features), labels
         return self._served.answer(
-            lambda ensemble: ensemble.evaluate(rows, targets, has_metrics=True), self.require_not_rolled_back
+            lambda ensemble: ensemble.evaluate(rows, targets, has_metrics=True), self._require_nothing_lost
         )
 
     def predict_file(
@@ -758,7 +764,7 @@ class Run:
             str(place),
             partial(self._backend.predict, rows),
             labels_only=labels_only,
-            check=self.require_not_rolled_back,
+            check=self._require_nothing_lost,
             progress=progress or no_row_progress,
         )
 
@@ -789,7 +795,7 @@ class Run:
             classes=manifest.class_table,
         )
         return evaluate_table(
-            self._served, rows, check=self.require_not_rolled_back, progress=progress or no_row_progress
+            self._served, rows, check=self._require_nothing_lost, progress=progress or no_row_progress
         )
 
     def _rows(self, features: Rows | object) -> Rows:
@@ -830,7 +836,7 @@ class Run:
         from raymu.service.export import export_run
         from raymu.training.export_formats import formats_of
 
-        self.require_not_rolled_back()
+        self._require_nothing_lost()
         return export_run(self._store, local_path(out), formats_of(formats))
 
     def check_export(self, out: str | Path) -> ExportCheck:

@@ -1,6 +1,7 @@
 """The whole configuration: its branches, and the rules that span several of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from raymu.config.cluster import ClusterConfig
 from raymu.config.data import ALL_COLUMNS, DataConfig
 from raymu.config.fields import STRICT, Device
 from raymu.config.limits import check_tree
+from raymu.config.registry import RegistryConfig
 from raymu.config.stage_epochs import epochs_per_stage
 from raymu.config.task import TargetName, TaskConfig, TaskName
 from raymu.config.training import ModelConfig, TrainingConfig, in_short
@@ -58,6 +60,7 @@ class Config:
     validation: ValidationConfig | None = None
     unlearning: UnlearningConfig = Field(default_factory=UnlearningConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    registry: RegistryConfig | None = None
     callbacks: tuple[Annotated[CallbackConfig, in_short], ...] = ()
 
     @model_validator(mode="before")
@@ -198,6 +201,8 @@ class Config:
             args = tree[branch]["args"] if isinstance(tree[branch], dict) and tree[branch].get("name") else {}
             if isinstance(args.get(setting), str):
                 args[setting] = _located(args[setting], folder)
+        if self.registry is not None:
+            tree["registry"] = asdict(self.registry.relative_to(folder))
         return Config.parse(tree)
 
     def tree(self) -> dict[str, Any]:

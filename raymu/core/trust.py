@@ -97,6 +97,9 @@ def _demands(config: Config) -> Iterator[Demand]:
         yield Demand(setting="callbacks", value=str(callback), args=args)
     if config.cluster.journal is not None:
         yield Demand(setting="cluster.journal", value=config.cluster.journal)
+    if config.registry is not None:
+        yield Demand(setting="registry.url", value=config.registry.url)
+        yield Demand(setting="registry.key_file", value=config.registry.key_path)
     if config.cluster.fleet != "local" and config.cluster.address not in _OWN_CLUSTERS:
         yield Demand(setting="cluster.address", value=str(config.cluster.address))
     held_out = config.validation.data if config.validation else None

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from raymu.config import limits
+from raymu.core.arrays import Mask
 from raymu.core.records import FileRef, SampleFiles
 from raymu.data.frames import TableData, source_of
 from raymu.data.routes import Routes
@@ -16,7 +17,7 @@ from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import open_history
 from raymu.service.history_parts import added_homes
 from raymu.service.ingest import kept_rows, shard_tables
-from raymu.service.known_revocations import KnownRevocations
+from raymu.service.known_revocations import KnownRevocations, has_registered
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.run_spec import spec_of
 from raymu.store.journal.journal import Journal
@@ -180,10 +181,23 @@ def _without_revoked(
             f"has {plural(count, 'sample')} that this run revoked, by id or by owner, and that may not come back; remove "
             "them, or leave them out with --ignore-revoked",
         )
+    is_revoked |= _registered_rows(source, table, store)
     kept = table.take(np.flatnonzero(~is_revoked))
     if not len(kept.ids):
-        raise DataInvalid(source, "has no samples left: this run revoked all of them, by id or by owner")
-    return kept, count
+        raise DataInvalid(source, "has no samples left: all of them were revoked, by id or by owner")
+    return kept, int(is_revoked.sum())
+
+
+def _registered_rows(source: str, table: SampleTable, store: RunStore) -> Mask:
+    """Return which samples the registry has as revoked: (samples,) bool. Raises DataInvalid if the run refuses them."""
+    config = store.config.registry
+    if config is None:
+        return np.zeros(len(table.ids), dtype=bool)
+    store.require_trusted("registry")
+    is_revoked = KnownRevocations.of_registry(config).rows_of(table)
+    if config.when_revoked == "refuse" and is_revoked.any():
+        raise DataInvalid(source, has_registered(int(is_revoked.sum())))
+    return is_revoked
 
 
 def _require_new(source: str, table: SampleTable, samples: SampleIndex) -> None:

@@ -38,7 +38,7 @@ from raymu.errors import (
     UnknownSamples,
 )
 from raymu.service.held_out import held_out_table
-from raymu.service.known_revocations import KnownRevocations
+from raymu.service.known_revocations import KnownRevocations, has_registered
 from raymu.service.phase import PROBING, begin_phase
 from raymu.service.placed_samples import HEAD_ROWS, PlacedSamples, Placer
 from raymu.service.placement import PlacedBatch, Placement, place_batch
@@ -132,13 +132,19 @@ def prepare_run(
     if form.columns is not None and config.data.features == ALL_COLUMNS:
         config = replace(config, data=replace(config.data, features=form.columns))
     named = _Named.of(exclude, exclude_owners, has_integer_ids=reading.has_integer_ids(stream.schema))
+    registered = KnownRevocations.of_registry(config.registry) if config.registry else None
+    is_refused = config.registry is not None and config.registry.when_revoked == "refuse"
     placement = Placement(
         reading=reading,
         partition=config.partition,
         normalize=config.data.normalize,
         ids=named.spelled_ids,
         owners=named.spelled_owners,
-        revoked_by=[KnownRevocations.of_run(other) for other in revoked_by],
+        revoked_by=[
+            *map(KnownRevocations.of_run, revoked_by),
+            *([registered] if registered and not is_refused else []),
+        ],
+        refused=registered if is_refused else None,
         spec=None if form.columns is None else _spec_of_task(config, reading),
     )
     placed = PlacedSamples(
@@ -186,6 +192,8 @@ def _prepared(
     placed.leave_out(
         named.left_out_ids(placed), named.left_out_owners(placed, has_owners=config.data.owner is not None)
     )
+    if placed.refused:
+        raise DataInvalid(source, has_registered(placed.refused))
     if placed.revoked and not placed.samples:
         raise DataInvalid(source, "has no samples left: other runs revoked them, by id or by owner")
     held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=placed.ids())

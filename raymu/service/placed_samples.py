@@ -60,6 +60,8 @@ class PlacedSamples:
         """Samples that may be left out."""
         self.revoked = 0
         """Samples that other runs revoked."""
+        self.refused = 0
+        """Samples for which the table is refused."""
         self.head: Rows | None = None
         """The first samples, as the table has them."""
 
@@ -89,6 +91,7 @@ class PlacedSamples:
         self.highest = batch.highest if self.highest is None else np.maximum(self.highest, batch.highest)
         self.named += batch.named
         self.revoked += batch.revoked
+        self.refused += batch.refused
         self.head = batch.head if self.head is None else self.head
         missing = SAMPLES - sum(len(labels) for _, labels in self._kept)
         if missing and batch.kept is not None and batch.kept_labels is not None and len(batch.kept_labels):

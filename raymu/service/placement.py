@@ -42,6 +42,8 @@ class Placement:
     """All spellings of the owners whose samples are left out."""
     revoked_by: Sequence[KnownRevocations] = ()
     """The revocations of other runs, whose samples are left out."""
+    refused: KnownRevocations | None = None
+    """Revocations whose samples are counted, since the table is refused if there are any."""
     spec: TrainingSpec | None = None
     """The settings of the training, for a task that checks its rows; None for arrays."""
 
@@ -85,6 +87,8 @@ class PlacedBatch:
     """Samples that may be left out."""
     revoked: int = 0
     """Samples that other runs revoked."""
+    refused: int = 0
+    """Samples for which the table is refused."""
     head: Rows | None = None
     """The first samples, as the table has them."""
     kept: Rows | None = None
@@ -116,7 +120,8 @@ def place_batch(placement: Placement, table: pa.Table, *, head: int = 0, kept: i
         features = kept_features(features, placement.normalize)
     rows = own_table(ids=batch.ids, features=features, labels=batch.labels, slices=slices, owners=owners)
     rows = rows.append_column(HASH, pa.array(hashes))
-    is_revoked = _revoked(placement, batch)
+    is_revoked = _revoked(placement.revoked_by, batch)
+    refused = _revoked([placement.refused] if placement.refused else [], batch)
     is_named = _named(placement, batch.ids, owners)
     numbers = np.flatnonzero(is_named)
     named_owners = [None] * len(numbers) if owners is None else owners.take(pa.array(numbers)).to_pylist()
@@ -139,6 +144,7 @@ def place_batch(placement: Placement, table: pa.Table, *, head: int = 0, kept: i
         highest=highest,
         named=named,
         revoked=int(is_revoked.sum()),
+        refused=int(refused.sum()),
         head=batch.features[:head],
         kept=features[free],
         kept_labels=batch.labels[free],
@@ -150,12 +156,12 @@ def _keys(ids: pa.Array, hashes: Hashes, partition: PartitionConfig) -> Hashes:
     return hashes if keys is ids else array_hashes(keys, seed=partition.seed, purpose="sample")
 
 
-def _revoked(placement: Placement, batch: SampleBatch) -> npt.NDArray[np.bool_]:
+def _revoked(revoked_by: Sequence[KnownRevocations], batch: SampleBatch) -> npt.NDArray[np.bool_]:
     is_revoked = np.zeros(len(batch.ids), dtype=bool)
-    if placement.revoked_by:
+    if revoked_by:
         ids = batch.ids.to_pylist()
         owners = [None] * len(ids) if batch.owners is None else batch.owners.to_pylist()
-        for known in placement.revoked_by:
+        for known in revoked_by:
             is_revoked |= known.rows(ids, owners)
     return is_revoked
 

@@ -158,7 +158,8 @@ class RunStore:
         Raises RunInvalid if something exists there, FileMissing, FileCorrupt, StorageFailed.
         """
         cluster = replace(self.config.cluster, journal=None)
-        config = replace(self.config, unlearning=unlearning, cluster=cluster)
+        # What is tried on a branch is not revoked for the other runs.
+        config = replace(self.config, unlearning=unlearning, cluster=cluster, registry=None)
         manifest = replace(
             self.manifest,
             config=config.tree(),

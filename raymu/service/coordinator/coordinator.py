@@ -35,6 +35,7 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.purged_files import PurgedFilesCloser
+from raymu.service.coordinator.registration import Registration
 from raymu.service.coordinator.resumption import Resumption, retrain_inconclusive, settle_requests
 from raymu.service.coordinator.run_state import check_requests, read_before_takeover, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
@@ -107,6 +108,7 @@ class Coordinator:
         self._admission = Admission(store, session.journal, history, samples)
         self._executor = Executor(session, fleet, history, observers=(*observers, PurgedFilesCloser(samples)))
         self._publisher = self._executor.publisher
+        self._registration = Registration(session)
 
     async def call(self, call: Call[Result], progress: Progress) -> Result:
         """Carry out one call. Raises what the method that carries it out raises.
@@ -116,6 +118,8 @@ class Coordinator:
         """
         head = self._session.journal.written
         try:
+            if self._publisher.published and not isinstance(call, WarmUp | Locations | Configure):
+                await self._accept_lost_requests()
             return await self._carry_out(call, progress)
         except BaseException as error:
             if not isinstance(call, Revoke | Submit) and self._session.journal.written != head:
@@ -487,6 +491,7 @@ class Coordinator:
         if not admitted:
             return
         await self._session.offload(self._session.store.require_ready)
+        await self._registration.add(admitted)
         requests = tuple(admission.request for admission in admitted)
         event = RevocationsAccepted(
             at=self._session.clock(), requests=requests, generation=self._publisher.generation, is_part=is_part
@@ -503,6 +508,13 @@ class Coordinator:
         except BaseException as error:
             mark_unfinished(error, [request.request_id for request in requests])
             raise
+
+    async def _accept_lost_requests(self) -> None:
+        """Accept again what the registry of revoked subjects knows and the journal lacks, as in a restored backup."""
+        async with self._session.turn():  # in which no request is between the registry and the journal
+            lost = await self._registration.lost_requests(self._executor.board.tables)
+        if lost:
+            await self.accept(lost)
 
     async def _run_to_completion(self, results: Sequence[SubmissionResult]) -> None:
         """Wait until the accepted requests are rewound, repaired, published and purged."""

@@ -38,6 +38,8 @@ class AdmittedRequest:
     """The idempotency key as the user wrote it."""
     forget: dict[int, tuple[SampleId, ...]]
     """Shard -> ids of the samples to forget."""
+    owner: SampleId | None = None
+    """The owner whose samples it revokes, as the request names it; None if it names samples."""
     ignored: Ignored | None = None
     """What the request named and left out; None if nothing."""
 
@@ -136,6 +138,7 @@ def admit(
         request=request,
         key=revocation.key,
         forget={shard: tuple(ids) for shard, ids in forget.items()},
+        owner=revocation.owner,
         ignored=_ignored(absent, parsed.repeated),
     )
 

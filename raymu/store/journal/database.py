@@ -21,13 +21,15 @@ _PASSWORDS = frozenset({"password", "sslpassword"})
 class Database:
     """A SQLite or PostgreSQL database, by its SQLAlchemy URL."""
 
-    def __init__(self, url: sql.URL, *, is_read_only: bool = False) -> None:
+    def __init__(self, url: sql.URL, *, is_read_only: bool = False, name: str = "the journal") -> None:
         """Prepare connections; the first use connects.
 
         Args:
             url: The database.
             is_read_only: True writes nothing and holds no lock while others write
+            name: What messages call it.
         """
+        self._name = name
         self._dialect = DIALECTS[url.get_backend_name()]
         opened = self._dialect.read_only_url(url) if is_read_only else url
         self._engine = sql.create_engine(opened, **self._dialect.engine_options)
@@ -197,9 +199,9 @@ class Database:
                 raise JournalBusy(problem) from error
             if not is_reading:
                 failure = ConnectionLost if self._dialect.is_lost(error) else StorageFailed
-                raise failure("the journal", problem) from error
+                raise failure(self._name, problem) from error
             kind = FileUnreadable if self._dialect.is_unreachable(error) else FileCorrupt
-            raise kind("the journal", problem) from error
+            raise kind(self._name, problem) from error
 
 
 def _end(connection: sql.Connection) -> None:
@@ -233,34 +235,34 @@ class _RetriedReads:
         return getattr(self._connection, name)
 
 
-def parse_url(text: str) -> sql.URL:
+def parse_url(text: str, *, setting: str = "cluster.journal") -> sql.URL:
     """Read the URL of a SQLite or PostgreSQL database whose driver is installed. Raises ConfigInvalid."""
     try:
         url = sql.make_url(text)
     except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
-        raise ConfigInvalid("cluster.journal is not a database URL; such as postgresql+psycopg://host/name") from error
+        raise ConfigInvalid(f"{setting} is not a database URL; such as postgresql+psycopg://host/name") from error
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in DIALECTS:
-        raise ConfigInvalid(f"cluster.journal: {url.drivername} cannot hold a journal; use PostgreSQL, or SQLite")
+        raise ConfigInvalid(f"{setting}: {url.drivername} is not supported; use PostgreSQL, or SQLite")
     try:
         url.get_dialect().import_dbapi()
     except (NoSuchModuleError, ImportError) as error:
         raise ConfigInvalid(
-            f"cluster.journal: the driver of {url.drivername} is not installed ({error}); "
+            f"{setting}: the driver of {url.drivername} is not installed ({error}); "
             "for postgresql+psycopg: pip install 'raymu[postgres]'"
         ) from error
     return url
 
 
-def check_journal_url(url: sql.URL) -> None:
-    """Refuse the URL of a new run's journal if it contains a password, or if the journal could be damaged.
+def check_database_url(url: sql.URL, *, setting: str = "cluster.journal") -> None:
+    """Refuse the URL of a setting if it contains a password, or if the database could be damaged.
 
     Raises ConfigInvalid.
     """
     if url.password is not None or _PASSWORDS & url.query.keys():
         raise ConfigInvalid(
-            "cluster.journal has a password, which every copy of the run would hold; leave it out, and set PGPASSWORD or "
+            f"{setting} has a password, which every copy of the run would hold; leave it out, and set PGPASSWORD or "
             "write it into ~/.pgpass"
         )
     DIALECTS[url.get_backend_name()].check_url(url)

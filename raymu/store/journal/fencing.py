@@ -7,7 +7,7 @@ import sqlalchemy as sql
 from raymu.config import Config
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.files.run_files import RunFiles
-from raymu.store.journal.database import Database, check_journal_url, parse_url
+from raymu.store.journal.database import Database, check_database_url, parse_url
 from raymu.store.journal.file_seal import JOURNAL, seal_journal, sealed_position
 from raymu.store.journal.journal import Journal
 from raymu.store.keys import RunKeys
@@ -39,7 +39,7 @@ def open_journal(files: RunFiles, keys: RunKeys, manifest: RunManifest, *, is_re
 def check_journal_access(files: RunFiles, config: Config) -> None:
     """Check that a new run can have its journal. Raises ConfigInvalid, RunInvalid, FileUnreadable."""
     url = journal_url(files, config)
-    check_journal_url(url)
+    check_database_url(url)
     if config.cluster.journal is None:
         return
     with closing(Database(url)) as database, database.reading():

@@ -419,6 +419,12 @@ class Journal:
                 revoked.update({row.identity_hash: row.request_id for row in connection.execute(query)})
         return revoked
 
+    def has_revoked_for(self, request_id: str) -> bool:
+        """Return whether a request was accepted, by the pseudonyms of what it revoked."""
+        query = sql.select(REVOKED.c.request_id).where(REVOKED.c.run == self._run, REVOKED.c.request_id == request_id)
+        with self._database.reading() as connection:
+            return connection.execute(query.limit(1)).one_or_none() is not None
+
     def revoked(self) -> dict[str, str]:
         """Return all revoked pseudonyms: pseudonym -> request."""
         query = sql.select(REVOKED).where(REVOKED.c.run == self._run)

@@ -325,7 +325,7 @@ def test_readers_neither_write_nor_wait(journal: Journal, url: sql.URL) -> None:
     ("text", "complaint"),
     [
         ("not a url", "not a database URL"),
-        ("nosuch://host/db", "nosuch cannot hold a journal"),
+        ("nosuch://host/db", "nosuch is not supported"),
         ("mysql+nosuch://host/db", "use PostgreSQL, or SQLite"),
         ("oracle://host/db", "use PostgreSQL, or SQLite"),
         ("postgresql+psycopg2://me:secret@host/db", "pip install 'raymu.postgres.'"),
