@@ -59,6 +59,6 @@ class KnownRevocations:
 def has_registered(count: int) -> str:
     """Return what is wrong with a table that has samples which a registry knows."""
     return (
-        f"has {plural(count, 'sample')} that the registry has as revoked, by id or by owner; remove them, or leave them out with "
-        "registry.when_revoked: leave_out"
+        f"has {plural(count, 'sample')} that the registry has as revoked, by id or by owner; remove them, or leave "
+        "them out with registry.when_revoked: leave_out"
     )
