@@ -6,6 +6,7 @@ Each method imports what it needs, because PyTorch and Ray take seconds to impor
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -56,8 +57,13 @@ class Backend(Protocol):
         """Return a context whose value runs the training tasks of an audit. Raises DeviceUnavailable."""
         ...
 
-    def predict(self, rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
-        """Predict all rows of a table, part after part in their order.
+    def predict(self, rows: RowStream, ensemble: Ensemble, start: int = 0) -> Generator[PredictedPart]:
+        """Predict the rows of a table, part after part in their order.
+
+        Args:
+            rows: The table.
+            ensemble: What predicts.
+            start: The first row, a multiple of the ensemble's batches.
 
         Raises:
             RaymuError: DataInvalid, or DeviceUnavailable.
@@ -102,10 +108,10 @@ class LocalBackend:
 
         return nullcontext(one_after_another)
 
-    def predict(self, rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
+    def predict(self, rows: RowStream, ensemble: Ensemble, start: int = 0) -> Generator[PredictedPart]:
         from raymu.service.table_prediction import predict_here
 
-        return predict_here(rows, ensemble)
+        return predict_here(rows, ensemble, start)
 
     def start(self) -> bool:
         raise self._no_cluster()
@@ -148,8 +154,16 @@ class RayBackend:
 
         return audit_runner(self.cluster)
 
-    def predict(self, rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
-        return LocalBackend(self.location, self.trust).predict(rows, ensemble)
+    def predict(self, rows: RowStream, ensemble: Ensemble, start: int = 0) -> Generator[PredictedPart]:
+        """Predict on the cluster. What is predicted at once is predicted here: one actor would do it."""
+        from raymu.service.table_prediction import most_rows, predict_here
+
+        if rows.count() - start <= most_rows(ensemble):
+            return predict_here(rows, ensemble, start)
+        from raymu.runtime.table_prediction import predict_on_ray
+
+        store = RunStore(self.location, trust=self.trust)
+        return predict_on_ray(rows, ensemble, start, store=store, cluster=self.cluster)
 
     def start(self) -> bool:
         from raymu.runtime.client import start_coordinator
@@ -211,8 +225,32 @@ class ChosenBackend:
         backend = LocalBackend(self.on_ray.location) if choice.fleet == "local" else self.on_ray
         return backend.audit_runner()
 
-    def predict(self, rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
-        return LocalBackend(self.on_ray.location, self.on_ray.trust).predict(rows, ensemble)
+    def predict(self, rows: RowStream, ensemble: Ensemble, start: int = 0) -> Generator[PredictedPart]:
+        """Predict a part here, and by the seconds that it took choose where the other rows are predicted."""
+        local = LocalBackend(self.on_ray.location, self.on_ray.trust)
+        total, parts, began_s = rows.count(), local.predict(rows, ensemble, start), time.monotonic()
+        first = next(parts)
+        seconds, done = time.monotonic() - began_s, start + len(first.predictions)
+        yield first
+        if done >= total:
+            return
+        size = len(first.predictions)
+        work = FleetWork(shards=-(-(total - done) // size), seconds=seconds * (total - done) / size)
+        choice = self._choose_for_rows(work)
+        say_fleet(choice)
+        if choice.fleet == "ray":
+            parts.close()
+            try:
+                for part in self.on_ray.predict(rows, ensemble, done):
+                    done += len(part.predictions)
+                    yield part
+                return
+            except DeviceUnavailable as problem:
+                if not choice.is_forecast:
+                    raise
+                say_fleet(FleetChoice(fleet="local", reason=str(problem), is_forecast=True))
+                parts = local.predict(rows, ensemble, done)
+        yield from parts
 
     def start(self) -> bool:
         return self.on_ray.start()
@@ -225,6 +263,15 @@ class ChosenBackend:
 
     def count_verdict(self, check: str, verdict: Verdict) -> bool:
         return self._is_detached and self.on_ray.count_verdict(check, verdict)
+
+    def _choose_for_rows(self, work: FleetWork) -> FleetChoice:
+        """Choose where the rows of a table are predicted, of which one process can do all."""
+        from raymu.runtime.known_cluster import joined_cluster
+
+        cluster = self.on_ray.cluster
+        if reason := joined_cluster(cluster.address):
+            return FleetChoice(fleet="ray", reason=reason)
+        return forecast_fleet(work, workers=int(usable_cpus() // cluster.cpus_per_shard))
 
     def choose(self, call: Call[Any] | None, *, times: int = 1) -> FleetChoice:
         """Choose the fleet of a call. None stands for a training.

@@ -14,6 +14,7 @@ READING, PROBING, WRITING = "reading the data", "probing the model", "writing th
 STARTING, STARTING_RAY, STARTING_COORDINATOR = "starting", "starting Ray", "starting the coordinator"
 WAITING = "waiting for the first stage"
 TRAINING, PUBLISHING = "training", "publishing and purging"
+PREDICTING = "predicting"
 
 
 class PhaseTimes:

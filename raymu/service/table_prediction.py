@@ -64,9 +64,11 @@ def most_rows(ensemble: Ensemble) -> int:
     return max(unit, rows_at_once(ensemble.outputs) // unit * unit)
 
 
-def predict_here(rows: RowStream, ensemble: Ensemble) -> Generator[PredictedPart]:
-    """Predict all rows of a table in this process. Raises DataInvalid."""
-    for part in rows.parts(ensemble.batch_rows, most=most_rows(ensemble)):
+def predict_here(
+    rows: RowStream, ensemble: Ensemble, start: int = 0, stop: int | None = None
+) -> Generator[PredictedPart]:
+    """Predict the rows of a table in this process, from `start`, a multiple of the ensemble's batches. Raises DataInvalid."""
+    for part in rows.parts(ensemble.batch_rows, most=most_rows(ensemble), start=start, stop=stop):
         yield predicted(part, ensemble)
 
 

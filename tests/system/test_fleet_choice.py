@@ -1,21 +1,26 @@
 """`cluster.fleet: auto` works in this process where Ray does not pay, with the same bits, and on Ray where it is needed."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import raymu
 from raymu import api
 from raymu.backends import ChosenBackend, LocalBackend, RayBackend, backend_of
-from raymu.core.fleet_choice import FleetWork
+from raymu.core.fleet_choice import FleetChoice, FleetWork, forecast_fleet
 from raymu.core.trust import EVERYTHING
 from raymu.errors import DeviceUnavailable
 from raymu.service.coordinator.calls import Revoke, Settle
 from raymu.service.coordinator.expected_work import work_of
 from raymu.service.phase import phases_timed
+from raymu.service.prediction import Ensemble
 from raymu.service.requests.revocation import Revocation
+from raymu.service.table_prediction import PredictedPart, predict_here, rows_to_predict
 from tests.support.examples import make_config, served_weights, write_samples
 
 
@@ -93,3 +98,30 @@ def test_ray_that_only_the_forecast_chose_and_cannot_start_is_done_without(
     assert "cannot be started" in str(times.fleet)
     with pytest.raises(DeviceUnavailable):
         chosen(folder, workers_per_shard=2).open_client()
+
+
+def test_rows_are_predicted_where_the_first_of_them_say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymu.data.predictions._MOST_ROWS", 1024)
+    write_samples(folder / "many.parquet", samples=2500)
+    backend = chosen(folder)
+    rows, ensemble = rows_to_predict(backend.store, str(folder / "many.parquet")), Ensemble.current(backend.store)
+    starts: list[int] = []
+
+    def on_ray(_backend: RayBackend, _rows: object, _ensemble: object, start: int) -> Iterator[PredictedPart]:
+        starts.append(start)
+        yield from predict_here(rows, ensemble, start, start + 1024)
+        raise DeviceUnavailable("the cluster is gone")
+
+    monkeypatch.setattr(RayBackend, "predict", on_ray)
+    whole = np.concatenate([part.predictions for part in predict_here(rows, ensemble)])
+    for seconds in (0.0, 1e4):
+        monkeypatch.setattr("raymu.backends.forecast_fleet", partial(_forecast, seconds))
+        parts = [part.predictions for part in backend.predict(rows, ensemble)]
+        assert [len(part) for part in parts] == [1024, 1024, 452]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert starts == [1024]
+
+
+def _forecast(seconds: float, work: FleetWork, *, workers: int) -> FleetChoice:
+    assert work.shards == 2
+    return forecast_fleet(FleetWork(shards=work.shards, seconds=seconds), workers=max(2, workers))
