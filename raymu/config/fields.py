@@ -19,5 +19,5 @@ NonNegative = Annotated[float, Field(ge=0.0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0.0, le=LARGEST)]
 Device = Literal["auto", "cpu", "cuda"]
 
-STRICT = ConfigDict(extra="forbid")
+STRICT = ConfigDict(defer_build=True, extra="forbid")
 """Configuration of every branch: unknown settings are refused."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymu.core.arrays import Labels
+from raymu.data.arrow_buffers import to_numpy
 from raymu.data.values import LabelColumn, LabelValue, require_none_missing
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
@@ -61,8 +62,8 @@ class ClassTable:
         distinct = pc.unique(labels)
         numbers = self.numbers(source, column, LabelColumn(values=distinct.to_pylist(), note=""))
         if pa.types.is_integer(labels.type) and self.names is None:
-            return np.array(labels.to_numpy(), dtype=np.int64)
-        places = pc.index_in(labels, value_set=distinct).to_numpy()
+            return np.array(to_numpy(labels), dtype=np.int64)
+        places = to_numpy(pc.index_in(labels, value_set=distinct))
         classes: Labels = numbers[places]
         return classes
 

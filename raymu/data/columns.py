@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymu.config.data import Normalization, NormalizeSetting
+from raymu.data.arrow_buffers import to_numpy_with_missing
 from raymu.data.arrow_values import PARTS_OF_SECOND, is_list, is_text, plain
 from raymu.data.spellings import canonical_key
 from raymu.data.values import IdColumn, IdKind, LabelColumn, labels, owners, require_none_missing, sample_ids
@@ -104,7 +105,7 @@ class Column:
         if not (_is_number(values.type) or pa.types.is_boolean(values.type)):
             self._refuse(self._not_numbers(values.type))
         rows = (len(self.values), *(kind.shape if is_tensor else shape))
-        return FeatureColumn(values=np.reshape(values.to_numpy(), rows), note=note)
+        return FeatureColumn(values=np.reshape(to_numpy_with_missing(values), rows), note=note)
 
     @property
     def _kind(self) -> str:

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 from raymu.config import PartitionConfig
 from raymu.core.keyed_blake2b import Messages, keyed_hashes
 from raymu.core.partition import TEXT, Hashes, hash_key, identity_hashes
+from raymu.data.arrow_buffers import to_numpy
 
 _FEWEST_DIGITS, _HYPHENED_LENGTH = 32, 36
 _HEX = r"\A(?:[0-9a-fA-F]{2})+\z"
@@ -16,7 +17,7 @@ _HEX = r"\A(?:[0-9a-fA-F]{2})+\z"
 def array_hashes(identities: pa.Array, *, seed: int, purpose: str) -> Hashes:
     """Hash ids or owners, (identities,) int64 or string without missing ones. Returns (identities,) uint64."""
     if pa.types.is_integer(identities.type):
-        return identity_hashes(identities.to_numpy(zero_copy_only=False), seed=seed, purpose=purpose)
+        return identity_hashes(to_numpy(identities), seed=seed, purpose=purpose)
     texts = identities.cast(pa.large_string())
     _, offsets, payload = texts.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1] if len(texts) else None

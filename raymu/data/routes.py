@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from raymu.core.partition import Hashes, Indices, bucket, hashes_with_key
 from raymu.core.records import SampleId
+from raymu.data.arrow_buffers import to_arrow, to_numpy
 
 MAX_ROUTES = 1 << 22
 """Routes that are sorted in memory, and divided into parts together."""
@@ -37,12 +38,7 @@ class Routes:
         """Read routes without copying them. Raises pa.ArrowException, KeyError or ValueError for other bytes."""
         with pa.ipc.open_file(source) as reader:
             table = reader.read_all()
-        columns = [table[name].combine_chunks() for name in ("hash", "shard")]
-        hashes, shards = (
-            column.chunk(0).to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy()
-            for column in columns
-        )
-        return cls(hashes=hashes, shards=shards)
+        return cls(hashes=to_numpy(table["hash"]), shards=to_numpy(table["shard"]))
 
     def parts(self) -> list["Routes"]:
         """Divide the routes by their hashes, as `bucket` does, into parts that are small enough to be read for one lookup."""
@@ -61,7 +57,7 @@ class Routes:
 
     def payload(self) -> pa.Buffer:
         """Return the bytes of the routes' file: Arrow IPC without compression, so that it can be mapped into memory."""
-        table, sink = pa.table({"hash": pa.array(self.hashes), "shard": pa.array(self.shards)}), pa.BufferOutputStream()
+        table, sink = pa.table({"hash": to_arrow(self.hashes), "shard": to_arrow(self.shards)}), pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
         return sink.getvalue()
@@ -107,7 +103,7 @@ class RoutesWriter:
         owned = table.filter(table["owner"].is_valid())
         column = owned["owner"].unique() if self._of_owners else owned["id"]
         is_number = not self._of_owners and pa.types.is_integer(column.type)
-        values = column.to_numpy() if is_number else column.to_pylist()
+        values = to_numpy(column) if is_number else column.to_pylist()
         return np.unique(route_hashes(values, self._key, of_owners=self._of_owners))
 
     def routes(self) -> Routes:

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from raymu.core.arrays import Targets
 from raymu.core.partition import Indices
+from raymu.data.arrow_buffers import to_arrow as numbers_to_arrow
+from raymu.data.arrow_buffers import to_numpy, whole
 from raymu.data.rows import Columns, Rows
 from raymu.data.tables import SampleTable
 
@@ -44,8 +46,8 @@ def own_table(*, ids: pa.Array, features: Rows, labels: Targets, slices: Indices
     """
     columns = {
         "id": ids,
-        "label": pa.array(labels) if labels.ndim == 1 else _fixed_lists(labels),
-        "slice": pa.array(slices, type=pa.int64()),
+        "label": numbers_to_arrow(labels) if labels.ndim == 1 else _fixed_lists(labels),
+        "slice": numbers_to_arrow(slices.astype(np.int64, copy=False)),
     }
     metadata: dict[bytes, bytes] = {}
     if isinstance(features, Columns):
@@ -60,7 +62,7 @@ def own_table(*, ids: pa.Array, features: Rows, labels: Targets, slices: Indices
 
 def _fixed_lists(values: npt.NDArray[Any]) -> pa.Array:
     """Return an array of rows, (rows, *shape), as lists of equal length."""
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    flat = numbers_to_arrow(np.ascontiguousarray(values).reshape(-1))
     # Parquet reads entries under this name, so that a table which is read and written again has the same bytes.
     kind = pa.list_(pa.field("element", flat.type), int(np.prod(values.shape[1:])))
     return pa.FixedSizeListArray.from_arrays(flat, type=kind)
@@ -71,12 +73,12 @@ def from_arrow(table: pa.Table) -> tuple[SampleTable, Indices]:
     ids = table["id"]
     owners = np.array(table["owner"].to_pylist(), dtype=object) if "owner" in table.column_names else None
     samples = SampleTable(
-        ids=ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object),
+        ids=to_numpy(ids) if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object),
         features=_kept_rows(table),
         labels=_kept_targets(table["label"]),
         owners=owners,
     )
-    return samples, table["slice"].to_numpy()
+    return samples, to_numpy(table["slice"])
 
 
 def kept_bytes(schema: pa.Schema, rows: int, encoded_bytes: int) -> int:
@@ -90,7 +92,7 @@ def kept_bytes(schema: pa.Schema, rows: int, encoded_bytes: int) -> int:
 def _kept_rows(table: pa.Table) -> Rows:
     metadata = table.schema.metadata or {}
     if _SHAPE in metadata:
-        values: npt.NDArray[Any] = table["features"].combine_chunks().flatten().to_numpy()
+        values: npt.NDArray[Any] = to_numpy(whole(table["features"]).flatten())
         return values.reshape(table.num_rows, *json.loads(metadata[_SHAPE]))
     names = [name for name in table.column_names if name.startswith(_COLUMN)]
     return Columns.of(table.select(names).rename_columns([name.removeprefix(_COLUMN) for name in names]))
@@ -98,9 +100,9 @@ def _kept_rows(table: pa.Table) -> Rows:
 
 def _kept_targets(column: pa.ChunkedArray) -> Targets:
     if not pa.types.is_fixed_size_list(column.type):
-        labels: Targets = column.to_numpy()
+        labels: Targets = to_numpy(column)
         return labels
-    values: Targets = column.combine_chunks().flatten().to_numpy()
+    values: Targets = to_numpy(whole(column).flatten())
     return values.reshape(len(column), column.type.list_size)
 
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.records import SampleId
+from raymu.data.arrow_buffers import to_arrow, to_numpy, whole
 
 COLUMNS = ("id", "slice", "owner")
 """Columns of a shard's table that its index is made of; `owner` only where the run knows owners."""
@@ -36,16 +37,16 @@ class ShardIndex:
             table: The columns `COLUMNS` of the run's own table.
             seed: The seed of the run's partition, which the hashes derive from.
         """
-        ids = pa.concat_arrays(table["id"].chunks) if table["id"].num_chunks else pa.array([], table["id"].type)
-        values = ids.to_numpy() if pa.types.is_integer(ids.type) else ids.to_pylist()
+        ids = whole(table["id"])
+        values = to_numpy(ids) if pa.types.is_integer(ids.type) else ids.to_pylist()
         hashes = identity_hashes(values, seed=seed, purpose="sample")
         order = np.argsort(hashes, kind="stable")
         owners = _owner_column(table, seed=seed)
         return cls(
             hashes=hashes[order],
-            slices=table["slice"].to_numpy().astype(np.int32)[order],
+            slices=to_numpy(table["slice"]).astype(np.int32)[order],
             owners=None if owners is None else owners[order],
-            ids=ids.take(pa.array(order)),
+            ids=ids.take(to_arrow(order)),
         )
 
     @classmethod
@@ -54,17 +55,17 @@ class ShardIndex:
         with pa.ipc.open_file(source) as reader:
             table = reader.read_all()
         return cls(
-            hashes=_whole(table["hash"]).to_numpy(),
-            slices=_whole(table["slice"]).to_numpy(),
-            owners=_whole(table["owner"]).to_numpy() if "owner" in table.column_names else None,
-            ids=_whole(table["id"]),
+            hashes=to_numpy(table["hash"]),
+            slices=to_numpy(table["slice"]),
+            owners=to_numpy(table["owner"]) if "owner" in table.column_names else None,
+            ids=whole(table["id"]),
         )
 
     def payload(self) -> pa.Buffer:
         """Return the bytes of the index's file: Arrow IPC without compression, so that it can be mapped into memory."""
-        columns = {"hash": pa.array(self.hashes), "slice": pa.array(self.slices), "id": self.ids}
+        columns = {"hash": to_arrow(self.hashes), "slice": to_arrow(self.slices), "id": self.ids}
         if self.owners is not None:
-            columns["owner"] = pa.array(self.owners)
+            columns["owner"] = to_arrow(self.owners)
         table, sink = pa.table(columns), pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
@@ -98,7 +99,7 @@ class ShardIndex:
             hashes=self.hashes[is_kept],
             slices=self.slices[is_kept],
             owners=None if self.owners is None else self.owners[is_kept],
-            ids=self.ids.filter(pa.array(is_kept)),
+            ids=self.ids.filter(to_arrow(is_kept)),
         )
 
     def owned_by(self, owners: Hashes) -> list[list[SampleId]]:
@@ -107,7 +108,7 @@ class ShardIndex:
             return [[] for _ in owners]
         rows = np.flatnonzero(np.isin(self.owners, owners))
         rows = rows[np.argsort(self.owners[rows], kind="stable")]
-        present, ids = self.owners[rows], self.ids.take(pa.array(rows)).to_pylist()
+        present, ids = self.owners[rows], self.ids.take(to_arrow(rows)).to_pylist()
         spans = zip(np.searchsorted(present, owners), np.searchsorted(present, owners, side="right"), strict=True)
         return [ids[start:end] for start, end in spans]
 
@@ -145,14 +146,8 @@ def _owner_column(table: pa.Table, *, seed: int) -> Hashes | None:
     """Return the hash of each sample's owner; each owner is hashed once."""
     if "owner" not in table.column_names:
         return None
-    owners = _whole(table["owner"]).dictionary_encode()
+    owners = whole(table["owner"]).dictionary_encode()
     distinct = np.append(owner_hashes(owners.dictionary.to_pylist(), seed=seed), np.uint64(0))
-    numbers = pc.fill_null(owners.indices, len(distinct) - 1).to_numpy()
+    numbers = to_numpy(pc.fill_null(owners.indices, len(distinct) - 1))
     hashes: Hashes = distinct[numbers]
     return hashes
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raymu.data.arrow_buffers import to_arrow
+
 _MEMORY_BYTES = 16 * 1024 * 1024
 """Bytes that stay in memory: a small table never touches the disk."""
 _PENDING_BYTES = 24 * 1024 * 1024
@@ -40,7 +42,7 @@ class ShardSpill:
         self._schema = self._schema or rows.schema
         order = np.argsort(shards, kind="stable")
         bounds = np.searchsorted(shards[order], np.arange(self._shards + 1))
-        self._pending.append((rows.take(pa.array(order)).combine_chunks(), bounds))
+        self._pending.append((rows.take(to_arrow(order)).combine_chunks(), bounds))
         self._pending_bytes += rows.nbytes
         if self._pending_bytes > _PENDING_BYTES:
             self._write()

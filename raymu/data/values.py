@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymu.core.records import SampleId
+from raymu.data.arrow_buffers import to_numpy
 from raymu.data.arrow_values import PARTS_OF_SECOND, is_text, plain
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
@@ -119,7 +120,7 @@ def sample_ids(source: str, name: str, values: pa.ChunkedArray) -> IdColumn:
     kept, note = column.values, conversion_note("ids", name, column.done)
     require_none_missing(source, name, kept.null_count)
     if pa.types.is_integer(kept.type):
-        return IdColumn(values=kept.to_numpy(), kind=IdKind.INTEGER, note=note)
+        return IdColumn(values=to_numpy(kept), kind=IdKind.INTEGER, note=note)
     return IdColumn(values=np.array(kept.to_pylist(), dtype=object), kind=IdKind.TEXT, note=note)
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from raymu.core.arrays import Targets
 from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.records import FileRef, SampleFiles, SampleId
+from raymu.data.arrow_buffers import ids_to_arrow
 from raymu.data.rows import Rows
 from raymu.data.run_table import from_arrow, kept_bytes
 from raymu.data.stored_rows import ScratchFile, StoredRows
@@ -118,7 +119,7 @@ def _hashes(table: SampleTable, seed: int) -> Hashes:
 def write_without(store: RunStore, shard: int, files: SampleFiles, forget: Collection[SampleId]) -> SampleFiles:
     """Write a shard's table and its index without some samples. The old ones are superseded, and purged like other files."""
     table = store.read_table(files.table)
-    is_forgotten = pc.is_in(table["id"], value_set=pa.array(list(forget), type=table["id"].type))
+    is_forgotten = pc.is_in(table["id"], value_set=ids_to_arrow(list(forget), table["id"].type))
     index = None
     if files.index is not None:
         index = store.read_index(files).without(

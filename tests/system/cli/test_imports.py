@@ -67,3 +67,12 @@ def test_plans_and_reports_import_neither_pytorch_nor_ray(folder: Path, words: l
 @pytest.mark.parametrize("name", ["revoke", "settle", "plan", "verify", "start", "train", "evaluate"])
 def test_the_help_of_a_command_imports_neither_pytorch_nor_ray(folder: Path, name: str) -> None:
     assert not imported(folder, name, "--help") & HEAVY
+
+
+def test_a_revocation_and_a_training_in_this_process_import_neither_ray_nor_pandas(folder: Path) -> None:
+    settings = make_config(folder / "all.parquet", cluster={"fleet": "local"})
+    (folder / "small.yaml").write_text(json.dumps(settings.tree()), encoding="utf-8")
+    trained = imported(folder, "train", "small.yaml", "small")
+    revoked = imported(folder, "revoke", "small", "--id", "1007", "--strategy", "sisa")
+    assert "torch" in trained & revoked
+    assert not (trained | revoked) & (HEAVY - {"torch"} | {"pandas"})
