@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from raymu.config import Config
 from raymu.core.records import SampleId
+from raymu.data.arrow_buffers import to_arrow, to_numpy
 from raymu.service.placement import HASH
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.run import RunStore
@@ -29,7 +30,7 @@ class LeftOut:
             if values:
                 column = rows[name]
                 is_out |= pc.is_in(column, value_set=pa.array(values, column.type)).to_numpy()
-        return rows.filter(pa.array(~is_out)) if is_out.any() else rows
+        return rows.filter(to_arrow(~is_out)) if is_out.any() else rows
 
 
 def write_shard(
@@ -53,7 +54,7 @@ def write_shard(
 
 def _in_order(rows: pa.Table) -> pa.Table:
     """Return the rows of a shard by slice and hash, without their hashes."""
-    order = pa.array(np.lexsort((rows[HASH].to_numpy(), rows["slice"].to_numpy())))
+    order = to_arrow(np.lexsort((to_numpy(rows[HASH]), to_numpy(rows["slice"]))))
     columns = {}
     for name in rows.column_names:
         if name != HASH:  # column after column, so that two copies of all of them are never there
