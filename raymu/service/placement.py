@@ -14,6 +14,7 @@ from raymu.config.data import NormalizeSetting
 from raymu.core.arrays import Targets
 from raymu.core.partition import Hashes, Indices, homes_of_hashes
 from raymu.core.records import SampleId
+from raymu.data.arrow_buffers import to_arrow
 from raymu.data.columns import kept_features
 from raymu.data.id_hashes import array_hashes, canonical_keys, place_hashes
 from raymu.data.rows import Columns, Rows
@@ -119,16 +120,16 @@ def place_batch(placement: Placement, table: pa.Table, *, head: int = 0, kept: i
     if not isinstance(features, Columns):
         features = kept_features(features, placement.normalize)
     rows = own_table(ids=batch.ids, features=features, labels=batch.labels, slices=slices, owners=owners)
-    rows = rows.append_column(HASH, pa.array(hashes))
+    rows = rows.append_column(HASH, to_arrow(hashes))
     is_revoked = _revoked(placement.revoked_by, batch)
     refused = _revoked([placement.refused] if placement.refused else [], batch)
     is_named = _named(placement, batch.ids, owners)
     numbers = np.flatnonzero(is_named)
-    named_owners = [None] * len(numbers) if owners is None else owners.take(pa.array(numbers)).to_pylist()
+    named_owners = [None] * len(numbers) if owners is None else owners.take(to_arrow(numbers)).to_pylist()
     named = tuple(
         NamedRow(sample_id=sample_id, owner=owner, is_revoked=bool(revoked))
         for sample_id, owner, revoked in zip(
-            batch.ids.take(pa.array(numbers)).to_pylist(), named_owners, is_revoked[numbers], strict=True
+            batch.ids.take(to_arrow(numbers)).to_pylist(), named_owners, is_revoked[numbers], strict=True
         )
     )
     free = np.flatnonzero(~(is_named | is_revoked))[:kept]
@@ -136,7 +137,7 @@ def place_batch(placement: Placement, table: pa.Table, *, head: int = 0, kept: i
     lowest, highest = _extremes(batch.labels, shards, partition.shards)
     return PlacedBatch(
         findings=findings,
-        rows=rows if is_held.all() else rows.filter(pa.array(is_held)),
+        rows=rows if is_held.all() else rows.filter(to_arrow(is_held)),
         shards=shards[is_held],
         keys=_keys(batch.ids, hashes, partition),
         counts=np.bincount(shards, minlength=partition.shards),
