@@ -10,15 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.data.arrow_buffers import to_arrow
+from raymu.data.repeated_keys import GROUPS, KeyRows, in_order, key_groups, key_rows, read_key_rows, repeated_keys
 
 _MEMORY_BYTES = 16 * 1024 * 1024
 """Bytes that stay in memory: a small table never touches the disk."""
 _PENDING_BYTES = 24 * 1024 * 1024
 """Bytes of rows that wait, so that what is written of each shard at once is not tiny."""
-
-_GROUP_BITS = 6
-"""Bits of a key that choose its group. The keys of a group are in memory at once."""
-_RECORD = np.dtype([("key", "<u8"), ("row", "<i8")])
 
 
 class ShardSpill:
@@ -98,34 +95,25 @@ class KeySpill:
 
     def add(self, keys: npt.NDArray[np.uint64]) -> None:
         """Add the keys of the next rows, sorted into groups by their highest bits. Raises OSError if there is no room."""
-        records = np.empty(len(keys), dtype=_RECORD)
-        records["key"], records["row"] = keys, np.arange(self.rows, self.rows + len(keys))
-        groups = (keys >> np.uint64(64 - _GROUP_BITS)).astype(np.int64)
+        records, groups = key_rows(keys, self.rows), key_groups(keys)
         self._file.seek(0, 2)
         self._starts.append(self._file.tell())
         self._file.write(records[np.argsort(groups, kind="stable")].tobytes())
-        self._counts.append(np.bincount(groups, minlength=1 << _GROUP_BITS))
+        self._counts.append(np.bincount(groups, minlength=GROUPS))
         self.rows += len(keys)
 
-    def repeated(self) -> npt.NDArray[np.void]:
-        """Return the first row of each key that occurs again: (keys,) records of `key` and `row`, ordered by the row."""
-        groups = [self._repeated_in(group) for group in range(1 << _GROUP_BITS)]
-        joined = np.concatenate(groups)
-        return joined[np.argsort(joined["row"])]
+    def repeated(self) -> KeyRows:
+        """Return the first row of each key that occurs again, ordered by the row."""
+        return in_order([self._repeated_in(group) for group in range(GROUPS)])
 
     def close(self) -> None:
         """Delete the file."""
         self._file.close()
 
-    def _repeated_in(self, group: int) -> npt.NDArray[np.void]:
-        parts = []
+    def _repeated_in(self, group: int) -> KeyRows:
+        parts, size = [], read_key_rows(b"").itemsize
         for start, counts in zip(self._starts, self._counts, strict=True):
             if counts[group]:
-                self._file.seek(start + int(counts[:group].sum()) * _RECORD.itemsize)
-                parts.append(np.frombuffer(self._file.read(int(counts[group]) * _RECORD.itemsize), dtype=_RECORD))
-        if not parts:
-            return np.zeros(0, dtype=_RECORD)
-        records = np.concatenate(parts)
-        records = records[np.argsort(records["key"], kind="stable")]
-        is_same = np.concatenate([[False], records["key"][1:] == records["key"][:-1], [False]])
-        return records[~is_same[:-1] & is_same[1:]]
+                self._file.seek(start + int(counts[:group].sum()) * size)
+                parts.append(self._file.read(int(counts[group]) * size))
+        return repeated_keys(read_key_rows(b"".join(parts)))

@@ -69,6 +69,19 @@ class TableFile:
                     return pa.ipc.open_stream(file).schema, None
         return None, None
 
+    def row_groups(self, names: Sequence[str]) -> list[tuple[int, int]] | None:
+        """Return the rows of each row group of a Parquet file, and the bytes of some columns; None for another format.
+
+        Raises OSError, pa.ArrowException.
+        """
+        with self.system.open_input_file(self.path) as file:
+            if format_of(file.read(MAGIC_LENGTH)) is not TableFormat.PARQUET:
+                return None
+            file.seek(0)
+            metadata = pq.ParquetFile(file).metadata
+            groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+            return [(group.num_rows, _uncompressed(group, names)) for group in groups]
+
     @contextmanager
     def open_batches(
         self, names: Sequence[str], rows_of: Callable[[int, int], int], *, skip: int = 0

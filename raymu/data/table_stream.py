@@ -1,7 +1,7 @@
 """A table as a stream of record batches: of files, directories and patterns, or in memory, without ever holding all of it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from raymu.data.embedded_files import with_embedded_files
 from raymu.data.frames import IN_MEMORY, TableData
 from raymu.data.pandas_index import has_index_ranges, index_ranges, numbers_array
 from raymu.data.table_files import TableFile, table_files
-from raymu.data.table_union import join_types, partition_columns, read_file, read_union, require_once
+from raymu.data.table_union import JoinedType, join_types, partition_columns, read_file, read_union, require_once
 from raymu.data.tensors import has_tensors_of_any_shape, with_plain_tensors
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
@@ -36,6 +36,8 @@ class TableStream:
     note: str
     """What was converted, for people; empty if nothing was."""
     _read: Callable[[Sequence[str], int | None, int], Iterator[pa.Table]]
+    _files: "tuple[_File, ...]" = ()
+    """The files; none for a table in memory."""
 
     def batches(self, names: Sequence[str], *, rows: int | None = None, skip: int = 0) -> Iterator[pa.Table]:
         """Yield the rows in their order, with some of the columns. No batch is empty.
@@ -49,6 +51,24 @@ class TableStream:
             DataInvalid: A file cannot be read.
         """
         return (batch for batch in self._read(names, rows, skip) if batch.num_rows)
+
+    def pieces(self, names: Sequence[str], *, most_bytes: int) -> Iterator["TablePiece"]:
+        """Divide the table, in the order of its rows.
+
+        Args:
+            names: The columns that are to be read.
+            most_bytes: About the most of a piece, by the sizes of columns in the file. A row group is never divided.
+
+        Yields:
+            Pieces. Those of a table in memory, and of files that only one process can read, hold their rows.
+
+        Raises:
+            DataInvalid: A file cannot be read.
+        """
+        if not self._files:
+            yield from (TablePiece(rows=batch, size=batch.nbytes) for batch in self.batches(names))
+        for file in self._files:
+            yield from file.pieces(names, most_bytes)
 
 
 def open_stream(data: TableData, names: Sequence[str] | None) -> TableStream:
@@ -73,17 +93,19 @@ def open_stream(data: TableData, names: Sequence[str] | None) -> TableStream:
     kept = [name for name in present if names is None or name in names]
     types = {name: join_types(files, empties, name) for name in kept}
     counts = [part.rows for part in parts]
+    own = tuple(
+        _File(part=part, constants=constants, types=types) for part, constants in zip(parts, folders, strict=True)
+    )
 
     def read(columns: Sequence[str], rows: int | None, skip: int) -> Iterator[pa.Table]:
-        for part, constants in zip(parts, folders, strict=True):
-            if part.rows is not None and skip >= part.rows:
-                skip -= part.rows
+        for file in own:
+            if file.part.rows is not None and skip >= file.part.rows:
+                skip -= file.part.rows
                 continue
-            known, skip = (0, skip) if part.rows is None else (skip, 0)
-            for batch in part.batches(columns, rows, known):
-                batch, skip = batch.slice(skip), max(0, skip - batch.num_rows)
-                table = _with_constants(batch, {key: constants[key] for key in constants if key in columns})
-                yield pa.table({name: types[name].of(table, name) for name in columns})
+            known, skip = (0, skip) if file.part.rows is None else (skip, 0)
+            for batch in file.batches(columns, rows, known):
+                yield batch.slice(skip)
+                skip = max(0, skip - batch.num_rows)
 
     return TableStream(
         source=redacted(data),
@@ -92,6 +114,7 @@ def open_stream(data: TableData, names: Sequence[str] | None) -> TableStream:
         rows=None if None in counts else sum(count for count in counts if count is not None),
         note=f"{redacted(data)}: {plural(len(files), 'file')} are one table" if len(files) > 1 else "",
         _read=read,
+        _files=own,
     )
 
 
@@ -155,6 +178,13 @@ class _Part:
             raise _unreadable(file, error) from error
         return cls(file=file, names=names, empty=empty, rows=rows, is_read_whole=is_whole)
 
+    def row_groups(self, columns: Sequence[str]) -> list[tuple[int, int]] | None:
+        """Return the rows and bytes of each row group; None if these cannot be read alone. Raises DataInvalid."""
+        try:
+            return None if self.is_read_whole else self.file.row_groups(columns)
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise _unreadable(self.file, error) from error
+
     def batches(self, columns: Sequence[str], rows: int | None, skip: int) -> Iterator[pa.Table]:
         """Yield some columns, as far as the file has them, after the first `skip` rows. Raises DataInvalid."""
         own = [name for name in columns if name in self.empty.column_names]
@@ -178,6 +208,68 @@ class _Part:
                 table = table.select(own).slice(max(0, skip - start))
                 start += len(batch)
                 yield from _slices(table, rows) if rows and len(table) > rows else [table]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _File:
+    """One file of a table, read as the others are."""
+
+    part: _Part
+    constants: Mapping[str, pa.Scalar]
+    """The values of the columns that its folders give."""
+    types: Mapping[str, JoinedType]
+
+    def batches(self, columns: Sequence[str], rows: int | None, skip: int) -> Iterator[pa.Table]:
+        """Yield columns in the types that they have in the table, after the first `skip` rows. Raises DataInvalid."""
+        constants = {name: value for name, value in self.constants.items() if name in columns}
+        for batch in self.part.batches(columns, rows, skip):
+            table = _with_constants(batch, constants)
+            yield pa.table({name: self.types[name].of(table, name) for name in columns})
+
+    def pieces(self, columns: Sequence[str], most_bytes: int) -> Iterator["TablePiece"]:
+        """Divide the file. Raises DataInvalid."""
+        groups = self.part.row_groups(columns)
+        if groups is None:
+            batches = (batch for batch in self.batches(columns, None, 0) if batch.num_rows)
+            yield from (TablePiece(rows=batch, size=batch.nbytes) for batch in batches)
+            return
+        kept = replace(self, types={name: self.types[name] for name in columns})
+        start = count = size = 0
+        for rows, of_group in groups:
+            if count and size + of_group > most_bytes:
+                yield TablePiece(file=kept, start=start, count=count, size=size)
+                start, count, size = start + count, 0, 0
+            count, size = count + rows, size + of_group
+        if count:
+            yield TablePiece(file=kept, start=start, count=count, size=size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TablePiece:
+    """Some consecutive rows of a table, which any process can read without the others."""
+
+    size: int
+    """Bytes of the columns that are read, by their sizes in the file."""
+    file: _File | None = None
+    start: int = 0
+    """Rows of the file before these."""
+    count: int = 0
+    """Rows that are read of the file."""
+    rows: pa.Table | None = None
+    """The rows themselves, where there is no file."""
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield the rows in their order, with some of the columns. No batch is empty. Raises DataInvalid."""
+        if self.rows is not None:
+            yield self.rows.select(names)
+        elif self.file is not None:
+            left = self.count
+            for batch in self.file.batches(names, None, self.start):
+                if batch.num_rows:
+                    yield batch.slice(0, left)
+                left -= batch.num_rows
+                if left <= 0:
+                    return
 
 
 def _prepared(table: pa.Table, names: Sequence[str], file: TableFile) -> pa.Table:

@@ -1,6 +1,6 @@
 """The held-out samples of a run: checked and copied when it is created, and read when it is trained."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -30,7 +30,7 @@ def held_out_table(
     form: SampleForm,
     *,
     input_shape: tuple[int, ...],
-    trained_on: Iterable[pa.Array] = (),
+    count_shared: Callable[[pa.Array], int] = lambda _: 0,
 ) -> pa.Table | None:
     """Read the file of `validation.data`, as a run keeps it; None without validation.
 
@@ -39,7 +39,7 @@ def held_out_table(
         classes: Its classes.
         form: The form of its samples.
         input_shape: Shape of one sample's features, if they are arrays.
-        trained_on: The ids of the samples that the run holds, part after part.
+        count_shared: Returns how many samples of the run have one of these ids, (samples,) string.
 
     Raises:
         DataInvalid: The file cannot be read, or has samples that the run trains on.
@@ -51,7 +51,7 @@ def held_out_table(
     fields = replace(config.data, owner=None, risk=None)  # nobody revokes what is not trained on
     samples = read_table(location, fields, classes, form, is_wide=True)
     held = pa.array([str(sample_id) for sample_id in samples.ids.tolist()], pa.string())
-    shared = sum(pc.sum(pc.is_in(ids.cast(pa.string()), value_set=held)).as_py() or 0 for ids in trained_on)
+    shared = count_shared(held)
     if shared:
         raise DataInvalid(
             redacted(location),
@@ -63,6 +63,11 @@ def held_out_table(
     if not isinstance(features, Columns):
         features = kept_features(features, config.data.normalize)
     return to_arrow(replace(samples, features=features, owners=None), np.zeros(len(samples.ids), dtype=np.int64))
+
+
+def shared_ids(ids: pa.Array, rows: pa.Table) -> int:
+    """Return how many rows of the run's own table have one of these ids, (samples,) string."""
+    return int(pc.sum(pc.is_in(rows["id"].cast(pa.string()), value_set=ids)).as_py() or 0)
 
 
 def held_out_of(store: RunStore) -> HeldOut | None:

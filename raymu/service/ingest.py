@@ -40,8 +40,10 @@ from raymu.errors import (
 from raymu.service.held_out import held_out_table
 from raymu.service.known_revocations import KnownRevocations, has_registered
 from raymu.service.phase import PROBING, begin_phase
-from raymu.service.placed_samples import HEAD_ROWS, PlacedSamples, Placer
-from raymu.service.placement import PlacedBatch, Placement, place_batch
+from raymu.service.placed_facts import PlacedFacts
+from raymu.service.placed_here import RowsHere
+from raymu.service.placed_samples import PlacedRows, PlacedSamples, RowsMaker
+from raymu.service.placement import Placement
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -49,7 +51,7 @@ from raymu.text import one_line, plural
 from raymu.training.checks import check_repeatable, check_rows, check_training, example_inputs, with_inputs
 from raymu.training.code_record import record_code
 from raymu.training.normalizer import PIXELS
-from raymu.training.probe import SAMPLES, few_samples
+from raymu.training.probe import few_samples
 from raymu.training.spec import TrainingSpec
 from raymu.training.tasks import columns_of_factory
 
@@ -83,7 +85,9 @@ class PreparedRun:
         """Write the run's copy of the samples, shard by shard. Raises StorageFailed, after removing what was written."""
         try:
             shards = self.placed.write(self.store, Config.parse(self.manifest.config))
-            self.store.create(self.manifest, shards, held_out=self.held_out, base=self.base)
+            self.store.create(
+                self.manifest, shards, held_out=self.held_out, base=self.base, is_begun=self.placed.is_run_begun
+            )
         except StorageFailed:
             self.remove()
             raise
@@ -106,7 +110,7 @@ def prepare_run(
     exclude_owners: Collection[SampleId] = (),
     revoked_by: Sequence[RunStore] = (),
     inexact: bool = False,
-    place: Placer | None = None,
+    rows: RowsMaker | None = None,
 ) -> PreparedRun:
     """Read the training data, check it with the configuration, and choose the home of every sample.
 
@@ -118,7 +122,7 @@ def prepare_run(
         exclude_owners: Owners whose samples are left out too.
         revoked_by: Runs whose revoked samples and owners are left out too.
         inexact: Accept a training whose bits cannot be repeated. The run says why, and nothing about it is exact then.
-        place: Places the parts of the table; None for `place_here`.
+        rows: Chooses where the samples are placed; None for this process.
 
     Raises:
         RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, UnknownOwner, RunInvalid or StorageFailed.
@@ -147,13 +151,17 @@ def prepare_run(
         refused=registered if is_refused else None,
         spec=None if form.columns is None else _spec_of_task(config, reading),
     )
-    placed = PlacedSamples(
-        stream, placement, location=store.files.display_location, folder=_scratch_folder(store.files.local)
-    )
+    new_folders = store.files.missing_folders()
+    kept = (rows or _rows_here)(stream, placement, store)
+    placed = PlacedSamples(stream, placement, kept, location=store.files.display_location)
     try:
-        return _prepared(config, store, placed, reading, named, place=place or place_here, inexact=inexact)
+        if kept.is_run_begun:
+            store.begin()
+        return _prepared(config, store, placed, reading, named, new_folders=new_folders, inexact=inexact)
     except BaseException:
         placed.close()
+        if kept.is_run_begun:
+            store.remove(new_folders)
         raise
 
 
@@ -164,22 +172,22 @@ def _prepared(
     reading: TableReading,
     named: "_Named",
     *,
-    place: Placer,
+    new_folders: tuple[Path, ...],
     inexact: bool,
 ) -> PreparedRun:
     """Place all samples, and check them with the configuration. Raises as `prepare_run`."""
-    placed.take_all(place)
-    placed.findings.require_sound(reading)
-    classes = reading.classes or placed.findings.outputs
+    placed.take_all()
+    facts = placed.facts
+    facts.findings.require_sound(reading)
+    classes = reading.classes or facts.findings.outputs
     assert classes is not None, "a table has rows"
-    assert placed.head is not None, "a table has rows"
-    assert placed.lowest is not None, "a table has rows"
-    source, form, head = reading.source, reading.form, placed.head
+    assert facts.head is not None, "a table has rows"
+    source, form, head = reading.source, reading.form, facts.head
     plan = plan_training(
         config,
         features=kept_rows(head, config.data.normalize),
         outputs=classes.count,
-        samples=placed.findings.rows,
+        samples=facts.findings.rows,
         is_numbered=form.target is TargetName.CLASSES,
         kinds=form.kinds,
         path=source,
@@ -187,23 +195,21 @@ def _prepared(
     plan, base = with_inputs(plan, head).with_base()
     if config.data.track_accuracy:
         read_test_data(config.data, classes, plan.input_shape, form)
-    _check_shards(config, placed, source)
-    single = _shards_of_one_class(placed, form.target)
-    placed.leave_out(
-        named.left_out_ids(placed), named.left_out_owners(placed, has_owners=config.data.owner is not None)
-    )
-    if placed.refused:
-        raise DataInvalid(source, has_registered(placed.refused))
-    if placed.revoked and not placed.samples:
+    _check_shards(config, facts, source)
+    single = _shards_of_one_class(facts, form.target)
+    placed.leave_out(named.left_out_ids(facts), named.left_out_owners(facts, has_owners=config.data.owner is not None))
+    if facts.refused:
+        raise DataInvalid(source, has_registered(facts.refused))
+    if facts.revoked and not placed.samples:
         raise DataInvalid(source, "has no samples left: other runs revoked them, by id or by owner")
-    held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=placed.ids())
+    held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, count_shared=placed.count_shared)
     if held_out is not None:
         check_rows(plan, from_arrow(held_out)[0].features, source="validation.data")
     begin_phase(PROBING)
     has_batch_norm = _check_model(plan)
-    differences = check_repeatable(plan, few_samples(*placed.few()), is_accepted=inexact)
+    differences = check_repeatable(plan, few_samples(*facts.few()), is_accepted=inexact)
     check_journal_access(store.files, config)
-    conversions = (*placed.findings.conversions(reading), *_standardised_integers(plan, head), *single)
+    conversions = (*facts.findings.conversions(reading), *_standardised_integers(plan, head), *single)
     return PreparedRun(
         store=store,
         manifest=RunManifest(
@@ -226,15 +232,14 @@ def _prepared(
         placed=placed,
         held_out=held_out,
         base=base,
-        new_folders=store.files.missing_folders(),
-        left_out=placed.revoked,
+        new_folders=new_folders,
+        left_out=facts.revoked,
     )
 
 
-def place_here(stream: TableStream, placement: Placement) -> Iterator[PlacedBatch]:
-    """Place all parts of a table in this process."""
-    for batch in stream.batches(placement.reading.columns):
-        yield place_batch(placement, batch, head=HEAD_ROWS, kept=SAMPLES)
+def _rows_here(stream: TableStream, placement: Placement, store: RunStore) -> PlacedRows:
+    """Place the samples in this process."""
+    return RowsHere(stream, placement, folder=_scratch_folder(store.files.local))
 
 
 def _spec_of_task(config: Config, reading: TableReading) -> TrainingSpec:
@@ -281,23 +286,23 @@ class _Named:
     def spelled_owners(self) -> frozenset[str]:
         return frozenset(str(form) for owner in self.owners for form in spellings(owner))
 
-    def left_out_ids(self, placed: PlacedSamples) -> Collection[SampleId]:
+    def left_out_ids(self, facts: PlacedFacts) -> Collection[SampleId]:
         """Return the ids that are left out, as the table spells them. Raises RequestInvalid, UnknownSamples."""
         if self.problem is not None:
             raise self.problem
-        known = frozenset(row.sample_id for row in placed.named)
+        known = frozenset(row.sample_id for row in facts.named)
         excluded = frozenset(spelling_in(known, sample_id) for sample_id in self.ids)
         if unknown := sorted(excluded - known, key=str):
             raise UnknownSamples([str(sample_id) for sample_id in unknown[:3]], len(unknown))
         return excluded
 
-    def left_out_owners(self, placed: PlacedSamples, *, has_owners: bool) -> Collection[str]:
+    def left_out_owners(self, facts: PlacedFacts, *, has_owners: bool) -> Collection[str]:
         """Return the owners whose samples are left out, as the table spells them. Raises RequestInvalid, UnknownOwner."""
         if self.owners and not has_owners:
             raise RequestInvalid(
                 "owners can be left out of a run that knows them: set data.owner, or exclude samples by id"
             )
-        known = frozenset(row.owner for row in placed.named if row.owner is not None)
+        known = frozenset(row.owner for row in facts.named if row.owner is not None)
         excluded = frozenset(str(spelling_in(known, owner)) for owner in self.owners)
         if unknown := sorted(excluded - known):
             raise UnknownOwner(unknown[0])
@@ -408,17 +413,17 @@ def _check_model(plan: TrainingSpec) -> bool:
     return has_batch_norm
 
 
-def _check_shards(config: Config, placed: PlacedSamples, path: str) -> None:
+def _check_shards(config: Config, facts: PlacedFacts, path: str) -> None:
     """Raise DataInvalid for shards that cannot be trained. Excluded samples count."""
     partition = config.partition
-    assert placed.lowest is not None
-    assert placed.highest is not None
-    if (placed.lowest.min(axis=0) == placed.highest.max(axis=0)).all():
+    assert facts.lowest is not None
+    assert facts.highest is not None
+    if (facts.lowest.min(axis=0) == facts.highest.max(axis=0)).all():
         raise DataInvalid(
             path,
             f"column {', '.join(config.data.label_columns)} has the same label in all rows; training needs two or more",
         )
-    for shard, count in enumerate(placed.counts.tolist()):
+    for shard, count in enumerate(facts.counts.tolist()):
         what = f"shard {shard} of {partition.shards}"
         if not count:
             raise DataInvalid(path, f"{what} would hold no samples; use fewer shards")
@@ -436,13 +441,13 @@ def _standardised_integers(plan: TrainingSpec, features: Rows) -> list[str]:
     return ["features are integers and are standardised; set data.normalize: none if they are the numbers of tokens"]
 
 
-def _shards_of_one_class(placed: PlacedSamples, target: TargetName) -> list[str]:
+def _shards_of_one_class(facts: PlacedFacts, target: TargetName) -> list[str]:
     """Return the line that says which shards hold a single class, if some do: they are trained all the same."""
     if target is not TargetName.CLASSES:
         return []
-    assert placed.lowest is not None
-    assert placed.highest is not None
-    single, count = np.flatnonzero(placed.lowest[:, 0] == placed.highest[:, 0]).tolist(), len(placed.counts)
+    assert facts.lowest is not None
+    assert facts.highest is not None
+    single, count = np.flatnonzero(facts.lowest[:, 0] == facts.highest[:, 0]).tolist(), len(facts.counts)
     if not single:
         return []
     shown = ", ".join(str(shard) for shard in single[:_SHOWN]) + (", ..." if len(single) > _SHOWN else "")

@@ -1,101 +1,90 @@
-"""All samples of a new run, placed, in a temporary file until each shard is finished, and what is known of them."""
+"""All samples of a new run, placed, and what is known of them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterator
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from raymu.config import Config
-from raymu.core.arrays import Targets
 from raymu.core.records import SampleId
 from raymu.data.id_hashes import array_hashes, canonical_keys
-from raymu.data.rows import Rows, joined_rows
-from raymu.data.shard_spill import KeySpill, ShardSpill
+from raymu.data.repeated_keys import KeyRows
 from raymu.data.spellings import canonical_key
-from raymu.data.table_batches import Findings, read_ids
+from raymu.data.table_batches import read_ids
 from raymu.data.table_stream import TableStream
 from raymu.errors import DataInvalid, StorageFailed
-from raymu.service.phase import READING, count_in_phase
-from raymu.service.placement import NamedRow, PlacedBatch, Placement
-from raymu.service.shard_tables import LeftOut, write_shard
+from raymu.service.phase import READING, WRITING, count_in_phase
+from raymu.service.placed_facts import PlacedFacts
+from raymu.service.placement import PlacedBatch, Placement
+from raymu.service.shard_tables import LeftOut
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.run import RunStore
 from raymu.text import one_line
-from raymu.training.probe import SAMPLES
 
-Placer: TypeAlias = Callable[[TableStream, Placement], Iterable[PlacedBatch]]
-"""Places all parts of a table, in the order of the rows."""
-HEAD_ROWS = 256
-"""Samples that a model of the user's is tried on."""
 _MOST_COMPARED = 1000
 """Keys that occur again of which it is made sure that their ids do: two ids hardly ever share a hash of 64 bits."""
 
 
-class PlacedSamples:
-    """The samples of a table by their shards. Only a part of the table, and one shard, are ever in memory."""
+class PlacedRows(Protocol):
+    """The placed samples themselves: in this process, or on a cluster."""
 
-    def __init__(self, stream: TableStream, placement: Placement, *, location: str, folder: Path | None) -> None:
+    is_run_begun: bool
+    """Whether the run's directory was begun, with its keys, before the samples were placed."""
+
+    def place(self) -> Iterator[PlacedBatch]:
+        """Place all parts, and yield what is known of each, in the order of the rows. Raises OSError, RaymuError."""
+        ...
+
+    def repeated(self) -> KeyRows:
+        """Return the first row of each key that occurs again, ordered by the row."""
+        ...
+
+    def count_shared(self, ids: pa.Array, left_out: LeftOut) -> int:
+        """Return how many of the samples that are left have one of these ids. ids: (samples,) string"""
+        ...
+
+    def write(self, store: RunStore, config: Config, left_out: LeftOut) -> Iterator[FinishedShard]:
+        """Write the run's copy of each shard's samples, in any order of the shards. Raises StorageFailed."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is kept of the samples."""
+        ...
+
+
+RowsMaker: TypeAlias = Callable[[TableStream, Placement, RunStore], PlacedRows]
+"""Chooses where the samples of a new run are placed."""
+
+
+class PlacedSamples:
+    """The samples of a table by their shards, and the facts by which they are checked."""
+
+    def __init__(self, stream: TableStream, placement: Placement, rows: PlacedRows, *, location: str) -> None:
         """Begin with no samples.
 
         Args:
             stream: The table.
             placement: How its samples are placed.
+            rows: Places them.
             location: The run, for messages.
-            folder: Where the temporary files are; None for the folder of such files.
         """
-        self._stream, self._placement, self._location = stream, placement, location
-        self._spill = ShardSpill(placement.partition.shards, folder)
-        self._keys = KeySpill(folder)
-        self._kept: list[tuple[Rows, Targets]] = []
+        self._stream, self._placement, self._rows, self._location = stream, placement, rows, location
+        names = placement.reading.fields.feature_columns
+        self.facts = PlacedFacts(shards=placement.partition.shards, names=names)
         self._left_out = LeftOut()
-        self.findings = Findings()
-        self.counts = np.zeros(placement.partition.shards, dtype=np.int64)
-        """(shards,) samples, those that are left out too."""
-        self.lowest: Targets | None = None
-        """(shards, outputs) the lowest label of each shard that has samples."""
-        self.highest: Targets | None = None
-        self.named: list[NamedRow] = []
-        """Samples that may be left out."""
-        self.revoked = 0
-        """Samples that other runs revoked."""
-        self.refused = 0
-        """Samples for which the table is refused."""
-        self.head: Rows | None = None
-        """The first samples, as the table has them."""
 
-    def take_all(self, place: Placer) -> None:
+    def take_all(self) -> None:
         """Place all parts. Raises StorageFailed, DataInvalid if ids occur again, and ConfigInvalid if a task fails."""
         total = f" of {self._stream.rows:,}" if self._stream.rows is not None else ""
         try:
-            for batch in place(self._stream, self._placement):
-                self._take(batch)
-                count_in_phase(READING, f"{self.findings.rows:,}{total} rows")
-            self.findings.require_ids(self._stream.source)
+            for batch in self._rows.place():
+                self.facts.add(batch)
+                count_in_phase(READING, f"{self.facts.findings.rows:,}{total} rows")
+            self.facts.findings.require_ids(self._stream.source)
             self._require_distinct()
         except OSError as error:
             raise StorageFailed(self._location, one_line(error.strerror or error)) from error
-
-    def _take(self, batch: PlacedBatch) -> None:
-        names = self._placement.reading.fields.feature_columns
-        self.findings.add(batch.findings, names)
-        if not self.findings.is_sound or batch.rows is None:
-            return
-        self._keys.add(batch.keys)
-        self._spill.add(batch.rows, batch.shards)
-        self.counts += batch.counts
-        assert batch.lowest is not None
-        assert batch.highest is not None
-        self.lowest = batch.lowest if self.lowest is None else np.minimum(self.lowest, batch.lowest)
-        self.highest = batch.highest if self.highest is None else np.maximum(self.highest, batch.highest)
-        self.named += batch.named
-        self.revoked += batch.revoked
-        self.refused += batch.refused
-        self.head = batch.head if self.head is None else self.head
-        missing = SAMPLES - sum(len(labels) for _, labels in self._kept)
-        if missing and batch.kept is not None and batch.kept_labels is not None and len(batch.kept_labels):
-            self._kept.append((batch.kept[:missing], batch.kept_labels[:missing]))
 
     def leave_out(self, ids: Collection[SampleId], owners: Collection[str]) -> None:
         """Leave out samples, by id and by owner."""
@@ -104,35 +93,31 @@ class PlacedSamples:
     @property
     def samples(self) -> int:
         """Number of samples that are left."""
-        ids, owners = frozenset(self._left_out.ids), frozenset(self._left_out.owners)
-        named = sum(not row.is_revoked and (row.sample_id in ids or row.owner in owners) for row in self.named)
-        return self.findings.rows - self.revoked - named
+        return self.facts.samples(self._left_out)
 
-    def few(self) -> tuple[Rows, Targets]:
-        """Return some samples that are left, as the run keeps them, and their labels."""
-        if not self._kept:
-            assert self.head is not None, "a table has rows"
-            return self.head[:0], np.zeros(0, dtype=np.int64)
-        return joined_rows([rows for rows, _ in self._kept]), np.concatenate([labels for _, labels in self._kept])
-
-    def ids(self) -> Iterator[pa.Array]:
-        """Yield the ids of the samples that are left, shard after shard."""
-        for shard in range(self._placement.partition.shards):
-            yield self._left_out.without(self._spill.table(shard))["id"].combine_chunks()
+    def count_shared(self, ids: pa.Array) -> int:
+        """Return how many of the samples that are left have one of these ids. ids: (samples,) string"""
+        return self._rows.count_shared(ids, self._left_out)
 
     def write(self, store: RunStore, config: Config) -> Iterator[FinishedShard]:
         """Write the run's copy of each shard's samples. Raises StorageFailed."""
-        for shard in range(self._placement.partition.shards):
-            yield write_shard(store, shard, [self._spill.table(shard)], config=config, left_out=self._left_out)
+        shards = self._placement.partition.shards
+        for done, finished in enumerate(self._rows.write(store, config, self._left_out), 1):
+            count_in_phase(WRITING, f"{done:,} of {shards:,} shards")
+            yield finished
+
+    @property
+    def is_run_begun(self) -> bool:
+        """Whether the run's directory was begun before the samples were placed."""
+        return self._rows.is_run_begun
 
     def close(self) -> None:
-        """Delete the temporary files."""
-        self._spill.close()
-        self._keys.close()
+        """Give up what is kept of the samples."""
+        self._rows.close()
 
     def _require_distinct(self) -> None:
         """Raise DataInvalid for ids that occur again, in any of their spellings."""
-        repeated = self._keys.repeated()
+        repeated = self._rows.repeated()
         if not len(repeated):
             return
         again = self._spelled_again(repeated) if len(repeated) <= _MOST_COMPARED else None
@@ -147,7 +132,7 @@ class PlacedSamples:
             "give each sample an id of its own",
         )
 
-    def _spelled_again(self, repeated: Any) -> list[SampleId]:
+    def _spelled_again(self, repeated: KeyRows) -> list[SampleId]:
         """Return the ids of these keys that occur more than once, in the order in which they first do."""
         counts: dict[SampleId, int] = {}
         keys = np.unique(repeated["key"])

@@ -10,6 +10,7 @@ from raymu.core.records import SampleFiles
 class FinishedShard:
     """What the run's creator has to know of a shard: its files, and what its routes are made of."""
 
+    shard: int
     files: SampleFiles
     routed: Hashes | None = None
     """(routes,) uint64, ascending: the keyed hashes that lead to the shard; None for a run without routes."""

@@ -96,7 +96,7 @@ class RunStore:
 
         Args:
             manifest: What the run is. The names of files are added.
-            shards: The shards, whose files are written: by this iterable, at the latest when it yields one.
+            shards: The shards, whose files are written: by this iterable, in any order, before it yields one.
             held_out: The samples that every shard is validated on, if the run has any.
             base: The weights that all shards begin with, if the run has any.
             is_begun: Whether `begin` was called for it.
@@ -105,13 +105,14 @@ class RunStore:
         """
         if not is_begun:
             self.begin()
-        config, copies, routes = Config.parse(manifest.config), list[SampleFiles](), list[FileRef]()
+        config, written, routes = Config.parse(manifest.config), dict[int, SampleFiles](), list[FileRef]()
         routing = routes_writer(config, self.keys.hash_key)
-        for shard, finished in enumerate(shards):
-            copies.append(finished.files)
-            for part in routing.add(shard, finished.routed) if routing and finished.routed is not None else ():
+        for finished in shards:
+            written[finished.shard] = finished.files
+            for part in routing.add(finished.shard, finished.routed) if routing and finished.routed is not None else ():
                 routes += self.write_routes(part)
         routes += self.write_routes(routing.routes()) if routing else ()
+        copies = [written[shard] for shard in range(len(written))]
         own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
         weights = None if base is None else self.files.write_content("base", ".safetensors", base)
         self._finish_creation(
@@ -143,7 +144,7 @@ class RunStore:
         """
         files = self.write_samples(shard, table, seed=config.partition.seed)
         routing = routes_writer(config, self.keys.hash_key)
-        return FinishedShard(files=files, routed=None if routing is None else routing.hashes_of(table))
+        return FinishedShard(shard=shard, files=files, routed=None if routing is None else routing.hashes_of(table))
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
         """Create another run that begins with these states, and has its journal in SQLite.

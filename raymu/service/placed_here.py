@@ -1,0 +1,67 @@
+"""The placed samples of a table in this process: in a temporary file, until each shard is finished."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from raymu.config import Config
+from raymu.data.repeated_keys import KeyRows
+from raymu.data.shard_spill import KeySpill, ShardSpill
+from raymu.data.table_stream import TableStream
+from raymu.service.held_out import shared_ids
+from raymu.service.placed_facts import HEAD_ROWS
+from raymu.service.placement import PlacedBatch, Placement, place_batch
+from raymu.service.shard_tables import LeftOut, write_shard
+from raymu.store.finished_shard import FinishedShard
+from raymu.store.run import RunStore
+from raymu.training.probe import SAMPLES
+
+
+class RowsHere:
+    """Places a table part after part. Only one part, and one shard, are ever in memory."""
+
+    is_run_begun = False
+
+    def __init__(self, stream: TableStream, placement: Placement, *, folder: Path | None) -> None:
+        """Begin without rows.
+
+        Args:
+            stream: The table.
+            placement: How its samples are placed.
+            folder: Where the temporary files are; None for the folder of such files.
+        """
+        self._stream, self._placement = stream, placement
+        self._spill = ShardSpill(placement.partition.shards, folder)
+        self._keys = KeySpill(folder)
+
+    def place(self) -> Iterator[PlacedBatch]:
+        """Place all parts, and yield what is known of each. Raises OSError if there is no room."""
+        reading = self._placement.reading
+        is_sound = True
+        for part in self._stream.batches(reading.columns):
+            batch = place_batch(self._placement, part, head=HEAD_ROWS, kept=SAMPLES)
+            is_sound = is_sound and batch.rows is not None
+            if is_sound and batch.rows is not None:
+                self._keys.add(batch.keys)
+                self._spill.add(batch.rows, batch.shards)
+            yield batch
+
+    def repeated(self) -> KeyRows:
+        """Return the first row of each key that occurs again, in the order of the rows."""
+        return self._keys.repeated()
+
+    def count_shared(self, ids: pa.Array, left_out: LeftOut) -> int:
+        """Return how many of the samples that are left have one of these ids. ids: (samples,) string"""
+        tables = (left_out.without(self._spill.table(shard)) for shard in range(self._placement.partition.shards))
+        return sum(shared_ids(ids, table) for table in tables)
+
+    def write(self, store: RunStore, config: Config, left_out: LeftOut) -> Iterator[FinishedShard]:
+        """Write the run's copy of each shard's samples. Raises StorageFailed."""
+        for shard in range(self._placement.partition.shards):
+            yield write_shard(store, shard, [self._spill.table(shard)], config=config, left_out=left_out)
+
+    def close(self) -> None:
+        """Delete the temporary files."""
+        self._spill.close()
+        self._keys.close()
