@@ -62,6 +62,7 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.shared_calls import ClientClosed
 from raymu.service.coordinator.stage_times import stages_timed
+from raymu.service.followed_history import FollowedHistory
 from raymu.service.phase import READING, STARTING, begin_phase
 from raymu.service.requests.lookup import FoundRequest, find_requests
 from raymu.service.requests.revocation import Revocation, SubmissionResult
@@ -141,6 +142,7 @@ class Run:
         self._store = RunStore(self.location, trust=self.trust)
         self._training: TrainingResult | None = None
         self._ensemble: ServedEnsemble | None = None
+        self._history = FollowedHistory(self._store)
         self._connection = Connection(self._store)
         self._own_callbacks = tuple(callbacks)
         self._watcher = Watcher(self, self._store, self._make_callbacks)
@@ -602,7 +604,7 @@ class Run:
         revocation = Revocation(
             ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, ignore_unknown=ignore_unknown
         )
-        return plan(self._store, revocation, workers=workers)
+        return plan(self._store, revocation, workers=workers, followed=self._history)
 
     def locations(self) -> ShardLocations:
         """Return which actor has which shard in memory, as this object's coordinator or a detached one reports it.
@@ -856,6 +858,7 @@ class Run:
         """In a forked child, leave the parent's coordinator alone, and its locks."""
         self._connection.forget_parent()
         self._configuring, self._loading = Lock(), Lock()
+        self._history = FollowedHistory(self._store)
         if self._ensemble is not None:
             self._ensemble.forget_parent()
 

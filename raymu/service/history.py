@@ -22,6 +22,7 @@ from raymu.errors import FileCorrupt
 from raymu.service.issued_receipts import JournalReceipts
 from raymu.service.pseudonyms import kept_pseudonyms, pseudonym_mismatches, revoked_by
 from raymu.service.snapshot import FORMAT, RunSnapshot, read_snapshot
+from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal import Journal
 from raymu.store.manifest import RunManifest
 from raymu.store.receipts import LastReceipt, ReceiptRow, check_chain
@@ -136,6 +137,11 @@ class Replay:
         replay._conversions, replay._after = [*snapshot.conversions], snapshot
         return replay
 
+    @property
+    def events(self) -> int:
+        """Number of the events that were applied."""
+        return self._events
+
     def handle(self, sequence: int, event: Event) -> None:
         """Apply an event. sequence: its number"""
         self._events += 1
@@ -214,15 +220,24 @@ def open_history(store: RunStore, journal: Journal, *, workers: int | None = Non
 
     Requests that are done are looked up in the journal when they are needed. Arguments and errors are those of `replay`.
     """
+    history = open_replay(store, journal, workers=workers)[0].history()
+    if history.after is not None:
+        return history
     issued = JournalReceipts(store, journal)
-    if (stored := journal.snapshot()) is None or (snapshot := read_snapshot(stored[1])) is None:
-        history = replay(journal, store.manifest, workers=workers)
-        bounded = Receipts.restored(history.receipts.state(), history.board.unpurged, issued)
-        return dataclass_replace(history, receipts=bounded)
-    rest = Replay.after(snapshot, store.manifest, issued, workers=workers)
-    for head, event in journal.sealed_events(after=stored[0]):
-        rest.handle(head.sequence, event)
-    return rest.history()
+    bounded = Receipts.restored(history.receipts.state(), history.board.unpurged, issued)
+    return dataclass_replace(history, receipts=bounded)
+
+
+def open_replay(store: RunStore, journal: Journal, *, workers: int | None = None) -> tuple[Replay, ChainHead]:
+    """Do as `open_history`, and return the replay, which can go on with later events, and the last event."""
+    replay, head = Replay(store.manifest, workers=workers), BEGINNING
+    if (stored := journal.snapshot()) is not None and (snapshot := read_snapshot(stored[1])) is not None:
+        replay = Replay.after(snapshot, store.manifest, JournalReceipts(store, journal), workers=workers)
+        head = stored[0]
+    for last, event in journal.sealed_events(after=head):
+        replay.handle(last.sequence, event)
+        head = last
+    return replay, head
 
 
 def require_untampered(store: RunStore, journal: Journal, history: History) -> None:

@@ -18,6 +18,8 @@ MAX_JSON_BYTES = 2**30
 MAX_JSON_DEPTH = 100
 """Objects and lists within each other; records of raymu have less than ten."""
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_OTHERS = bytes(set(range(256)).difference(b'[]{}"\\'))
+"""All bytes but those that a depth is told by."""
 
 
 @cache
@@ -67,7 +69,7 @@ def parse_json(payload: bytes | str, *, source: str) -> Any:
 
 
 def _is_deep(text: str) -> bool:
-    if text.count("[") + text.count("{") <= MAX_JSON_DEPTH:
+    if text.count("[") + text.count("{") <= MAX_JSON_DEPTH or _is_surely_flat(text):
         return False
     depth = 0
     for bracket in _BRACKETS.finditer(text):
@@ -76,6 +78,19 @@ def _is_deep(text: str) -> bool:
         if depth > MAX_JSON_DEPTH:
             return True
     return False
+
+
+def _is_surely_flat(text: str) -> bool:
+    """Return whether the depth is within the limit, if a few passes in C can tell; megabytes take the regular one seconds."""
+    rest = text.encode(errors="surrogatepass").translate(None, _OTHERS)
+    if b"\\" in rest:
+        return False
+    rest = rest.replace(b'""', b"")  # a text without brackets leaves its two quotes
+    for _level in range(MAX_JSON_DEPTH):
+        if not rest or b'"' in rest:
+            break
+        rest = rest.replace(b"[]", b"").replace(b"{}", b"")
+    return not rest
 
 
 def from_json(kind: Any, payload: bytes | str, *, source: str) -> Any:
@@ -102,7 +117,7 @@ _SEAL = "seal"
 def seal(record: object, key: bytes) -> bytes:
     """Return a record as canonical JSON with an entry for its seal (HMAC-SHA256, RFC 2104)."""
     tree = to_tree(record)
-    return canonical_json(tree | {_SEAL: _seal_of(tree, key)})
+    return canonical_json(tree | {_SEAL: _seal_of(canonical_json(tree), key)})
 
 
 def unseal(kind: Any, payload: bytes, key: bytes, *, source: str) -> Any:
@@ -112,21 +127,23 @@ def unseal(kind: Any, payload: bytes, key: bytes, *, source: str) -> Any:
         stored = tree.pop(_SEAL)
     except (KeyError, AttributeError, TypeError) as error:
         raise FileCorrupt(source, "not what was written: it has no seal") from error
-    if not _is_seal_of(stored, tree, key):
+    canonical = canonical_json(tree)
+    if not _is_seal_of(stored, canonical, key):
         raise FileCorrupt(source, "not what was written here: its seal is broken")
     if payload != canonical_json(tree | {_SEAL: stored}):
         raise FileCorrupt(source, "not the bytes that were written")
-    return from_json(kind, canonical_json(tree), source=source)
+    return from_json(kind, canonical, source=source)
 
 
 def has_seal(tree: Mapping[str, Any], key: bytes) -> bool:
     """Return whether JSON values, of whatever record, have an entry for their seal, and it is theirs."""
-    return _is_seal_of(tree.get(_SEAL), {name: value for name, value in tree.items() if name != _SEAL}, key)
+    rest = canonical_json({name: value for name, value in tree.items() if name != _SEAL})
+    return _is_seal_of(tree.get(_SEAL), rest, key)
 
 
-def _is_seal_of(stored: object, tree: dict[str, Any], key: bytes) -> bool:
-    return isinstance(stored, str) and hmac.compare_digest(stored.encode(), _seal_of(tree, key).encode())
+def _is_seal_of(stored: object, canonical: bytes, key: bytes) -> bool:
+    return isinstance(stored, str) and hmac.compare_digest(stored.encode(), _seal_of(canonical, key).encode())
 
 
-def _seal_of(tree: dict[str, Any], key: bytes) -> str:
-    return hmac.new(key, b"seal\n" + canonical_json(tree), hashlib.sha256).hexdigest()
+def _seal_of(canonical: bytes, key: bytes) -> str:
+    return hmac.new(key, b"seal\n" + canonical, hashlib.sha256).hexdigest()

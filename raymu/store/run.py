@@ -13,6 +13,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from raymu.config import Config, UnlearningConfig
+from raymu.core.events import GenerationPublished
 from raymu.core.records import FileRef, Generation, SampleFiles, ShardLineage
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.data.arrow_source import arrow_reader
@@ -446,9 +447,26 @@ class RunStore:
                 missing = published.number  # unless it was destroyed after the journal was read
                 with suppress(FileMissing):
                     return self.generations.read(published)
-        if published is None:
-            raise RunInvalid(self.files.display_location, self._why_untrained())
-        raise RunInvalid(self.files.display_location, self.generations.explain_missing(published))
+        raise self._not_served(published)
+
+    def require_published(self) -> None:
+        """Check that `current` has a generation to read. Its files are looked for, and not read.
+
+        Raises RunInvalid as `current`.
+        """
+        with closing(self.journal(is_read_only=True)) as journal:
+            self.fencing.require_latest(journal)
+            missing = None
+            while (published := journal.published()) and published.number != missing:
+                if set(published.numbers).issubset(self.generations.numbers):
+                    return
+                missing = published.number  # unless it was destroyed after the journal was read
+        raise self._not_served(published)
+
+    def _not_served(self, published: GenerationPublished | None) -> RunInvalid:
+        """Return the error for a run of which no generation can be served. published: the last one"""
+        problem = self._why_untrained() if published is None else self.generations.explain_missing(published)
+        return RunInvalid(self.files.display_location, problem)
 
     def _why_untrained(self) -> str:
         if (trainer := self.presence.read()) and not trainer.is_ended:

@@ -1,6 +1,6 @@
 """The state machine of a run: events in, commands out. It never waits, sends or locks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from typing import Self
 
@@ -211,6 +211,30 @@ class RevocationBoard:
         if self._publication.is_stale and any(isinstance(command, PublishGeneration) for command in commands):
             return [self._publish(), *starts]
         return [*starts, *self._purge()]
+
+    def may_wait(self, reports: Sequence[RepairReport]) -> bool:
+        """Return whether the results of repairs can wait to be recorded together with that of another one, which is running.
+
+        Recording them would neither publish a generation, nor purge, nor start a repair.
+        """
+        ended = {report.shard for report in reports}
+        if self._publication.has_doomed or not self._publication.may_defer(
+            shards=len(self._shards), further=len(ended)
+        ):
+            return False
+        return all(self._brings_nothing(report, ended) for report in reports)
+
+    def _brings_nothing(self, report: RepairReport, ended: Set[int]) -> bool:
+        """Return whether a result brings no command, once all of the ended repairs are recorded."""
+        work = self._shards[report.shard]
+        if work.repair is None or work.repair.command_id != report.command_id:
+            return True
+        if work.waiting or work.must_settle or work.must_restart:
+            return False
+        if not work.repair.request_ids:
+            return bool(self._index.retraining - ended)
+        leaves_other_shards = all(self._unrepaired[request_id] - ended for request_id in work.repair.request_ids)
+        return leaves_other_shards and bool(self._index.running.keys() - ended)
 
     def pending_commands(self) -> list[Command]:
         """Return the commands that are not done, for a coordinator that takes over after a replay.

@@ -98,12 +98,21 @@ class Publication:
         """Requests that are published and not purged."""
         return tuple(self._to_purge)
 
-    def may_defer(self, *, shards: int) -> bool:
+    @property
+    def has_doomed(self) -> bool:
+        """Whether a published generation superseded files that are not destroyed yet."""
+        return bool(self._doomed)
+
+    def may_defer(self, *, shards: int, further: int = 0) -> bool:
         """Whether the repairs since the last generation are too few to publish.
 
         A large change would have a generation for each of its repairs.
+
+        Args:
+            shards: Number of shards of the run.
+            further: Number of repairs that have ended since, and that this object does not know yet.
         """
-        return self.unpublished * MOST_GENERATIONS < shards
+        return (self.unpublished + further) * MOST_GENERATIONS < shards
 
     def supersede(self, before: ShardLineage, after: ShardLineage) -> None:
         """Let the files that a shard no longer needs be destroyed once the next generation is published."""

@@ -52,11 +52,17 @@ RawIds: TypeAlias = Mapping[int, Mapping[str, frozenset[SampleId]]]
 """shard -> request -> the samples that it names, until it is purged."""
 
 
+MOST_WAIT_S = 0.25
+"""Seconds that the report of a repair waits for others, to be committed with them, while it brings nothing by itself."""
+
+
 @dataclass(eq=False, slots=True)
 class ArrivedReports:
-    """Reports of repairs that are committed together: all that arrive while one is waiting for its turn."""
+    """Reports of repairs that are committed together: all that arrive while one waits for others, or for its turn."""
 
     reports: list[RepairReport] = field(default_factory=list)
+    are_recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once they are recorded, or could not be."""
     error: BaseException | None = None
     """Why they could not be recorded."""
 
@@ -344,12 +350,15 @@ class Executor:
     async def _record_repaired(self, report: RepairReport) -> None:
         """Record a repair, together with all others whose reports arrive before it is this one's turn.
 
-        Until then the reports' files show that the shards are repaired.
+        A result that brings nothing by itself waits a moment for others, whose commit it then shares. Until it is recorded,
+        the report's file shows that the shard is repaired.
         """
         session, together = self._session, self._arrived
         together.reports.append(report)
+        if self.board.may_wait(together.reports):
+            await self._wait_for_others(together, report)
         async with session.turn():
-            if together is not self._arrived:  # the first of them has recorded all
+            if together is not self._arrived:  # another of them has recorded all
                 if together.error is not None:
                     raise together.error
                 return
@@ -361,9 +370,24 @@ class Executor:
             except BaseException as error:
                 together.error = error
                 raise
+            finally:
+                together.are_recorded.set()
         self.reports += together.reports
         command_ids = [arrived.command_id for arrived in together.reports]
         await session.offload(partial(session.store.reports.delete, command_ids))
+
+    async def _wait_for_others(self, together: ArrivedReports, report: RepairReport) -> None:
+        """Wait until reports are recorded by another of them, or long enough."""
+        try:
+            async with asyncio.timeout(MOST_WAIT_S):
+                await together.are_recorded.wait()
+        except TimeoutError:
+            return
+        except asyncio.CancelledError:
+            together.reports.remove(report)  # the next call finds its file
+            if not together.reports and together is self._arrived:
+                self._arrived = ArrivedReports()  # an event serves one event loop, and each call may have its own
+            raise
 
     async def _record_trained(self, report: TrainReport) -> None:
         """Keep the report of a shard, and record that the run is trained once every shard is.

@@ -10,12 +10,13 @@ from raymu.core.commands import Decision
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.records import Remedy
 from raymu.core.repair_speed import PredictionInterval
-from raymu.core.requests import RevocationRequest
 from raymu.core.workload import ShardWorkload
 from raymu.errors import FileMissing, RequestInvalid
-from raymu.service.history import History, open_history
+from raymu.service.followed_history import FollowedHistory
+from raymu.service.history import History
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
+from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from raymu.text import forecast_duration, record_html, record_text, words
 
@@ -74,13 +75,16 @@ class Forecast:
         }
 
 
-def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None) -> Forecast:
+def plan(
+    store: RunStore, revocation: Revocation, *, workers: int | None = None, followed: FollowedHistory | None = None
+) -> Forecast:
     """Forecast a request.
 
     Args:
         store: A trained run.
         revocation: The request.
         workers: Available workers; by default as many as trained the run.
+        followed: The history that earlier calls have read, so that this one reads what is new.
 
     Raises:
         RunInvalid: The run is not trained.
@@ -88,10 +92,22 @@ def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None)
     """
     if workers is not None and workers < 1:
         raise RequestInvalid(f"workers is {workers}; a forecast needs at least one")
+    store.require_published()
+    followed = followed or FollowedHistory(store)
+    with closing(store.journal(is_read_only=True)) as journal:
+        while True:  # a coordinator may purge sample tables after the journal was read here
+            with followed.following(journal, workers=workers) as (head, history):
+                try:
+                    return _forecast(store, revocation, journal, history, workers=workers or history.trained_on)
+                except FileMissing:
+                    if journal.head() == head:
+                        raise
+
+
+def _forecast(store: RunStore, revocation: Revocation, journal: Journal, history: History, *, workers: int) -> Forecast:
     ohs = store.config.unlearning.ohs
-    store.current()  # refuses a run that is not trained
-    request, history = _admitted(store, revocation, workers=workers)
-    workers = workers or history.trained_on
+    [admitted], _ = Admission(store, journal, history).admit_together([revocation], now=datetime.now(UTC))
+    request = admitted.request
     workloads = history.board.workloads(request)
     decisions = choose_remedies(
         workloads, strategy=request.strategy, boundary=request.boundary, workers=workers, ohs=ohs
@@ -118,20 +134,3 @@ def _shard_forecast(workload: ShardWorkload, decision: Decision) -> ShardForecas
         patch_seconds=workload.seconds(Remedy.PATCH),
         interval=workload.interval(decision.remedy),
     )
-
-
-def _admitted(store: RunStore, revocation: Revocation, *, workers: int | None) -> tuple[RevocationRequest, History]:
-    """Admit a request without recording it. Returns the request, and the history that it was admitted by.
-
-    A coordinator may purge sample tables after the journal was read here. Then everything is read again.
-    """
-    with closing(store.journal(is_read_only=True)) as journal:
-        while True:
-            head, history = journal.head(), open_history(store, journal, workers=workers)
-            try:
-                [admitted], _ = Admission(store, journal, history).admit_together([revocation], now=datetime.now(UTC))
-            except FileMissing:
-                if journal.head() == head:
-                    raise
-            else:
-                return admitted.request, history

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from raymu.core.board import publication
 from raymu.errors import RaymuError
 from tests.support.faults import FaultyDisk, fail, in_child, kill, run_full
 from tests.support.request_scenarios import ResumableScenario, outcome
@@ -78,3 +79,18 @@ def test_a_process_that_is_killed_loses_nothing(
         scenario.run(location, FaultyDisk(0, fail))
         assert outcome(location) == undisturbed.outcome, f"killed at step {at} of {undisturbed.steps}, then at {again}"
         shutil.rmtree(location)
+
+
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.nightly) for part in range(1, 4 * PARTS))])
+def test_results_that_wait_for_a_common_commit_are_not_lost(
+    scenario: ResumableScenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """Without a bound on the number of generations, each result waits until the last shard of its request is repaired."""
+    monkeypatch.setattr(publication, "MOST_GENERATIONS", 0)
+    disk = FaultyDisk(0, fail)
+    scenario.run(tmp_path / "undisturbed", disk)
+    for at in disk.changes[part :: 4 * PARTS]:
+        location = tmp_path / str(at)
+        assert not in_child(partial(scenario.run, location, FaultyDisk(at, kill)))
+        scenario.run(location, FaultyDisk(0, fail))
+        assert outcome(location) == outcome(tmp_path / "undisturbed"), f"killed at step {at} of {disk.steps}"

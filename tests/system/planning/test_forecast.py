@@ -1,14 +1,19 @@
 """Forecasts of single requests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from raymu.core.events import Event
 from raymu.core.records import SampleFiles
 from raymu.data.shard_index import ShardIndex
-from raymu.errors import FileMissing
+from raymu.errors import FileMissing, RunInvalid
+from raymu.service.followed_history import FollowedHistory
 from raymu.service.planning.forecast import plan
 from raymu.service.requests.revocation import Revocation
+from raymu.store.journal.event_chain import BEGINNING, ChainHead
+from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, lineage_of
 from tests.support.examples import make_config, revoke, train_run, write_samples
@@ -50,6 +55,40 @@ def test_a_forecast_is_repeated_if_the_run_changes_meanwhile(tmp_path: Path, mon
     forecast = plan(store, Revocation(ids=(sample_id,)))
     assert not early
     assert forecast == plan(store, Revocation(ids=(sample_id,)))
+
+
+def test_later_forecasts_read_the_new_events_alone_and_give_the_same_answers(
+    trained_run: TrainedRunFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, numbers = trained_run(), list[int]()
+    followed = FollowedHistory(run.store)
+    *early, sample_id = run.ids(shard=0, slice_index=0)[:4]
+    read = Journal.sealed_events
+
+    def noted(journal: Journal, *, after: ChainHead = BEGINNING) -> Iterator[tuple[ChainHead, Event]]:
+        for head, event in read(journal, after=after):
+            numbers.append(head.sequence)
+            yield head, event
+
+    for strategy, workers in (("sisa", None), ("dpus", None), ("dpus", 3)):
+        run.revoke([early.pop()], strategy=strategy)
+        request, last = Revocation(ids=(sample_id,), strategy="hs"), max(numbers, default=0)
+        with monkeypatch.context() as following:
+            following.setattr(Journal, "sealed_events", noted)
+            numbers.clear()
+            forecast = plan(run.store, request, workers=workers, followed=followed)
+        assert numbers[0] == (last + 1 if workers is None else 1), "another number of workers may decide differently"
+        assert forecast == plan(run.store, request, workers=workers)
+
+
+def test_a_generation_that_is_missing_is_refused_without_reading_it(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    run.store.require_published()
+    for file in (run.location / "generations").iterdir():
+        file.unlink()
+    for call in (run.store.require_published, run.store.current):
+        with pytest.raises(RunInvalid, match="its journal knows 1"):
+            call()
 
 
 def test_a_forecast_from_an_index_that_is_missing_is_refused(trained_run: TrainedRunFactory) -> None:

@@ -114,3 +114,32 @@ def test_reports_that_are_committed_together_share_a_generation_and_a_replay_has
     for each in (board, replayed):
         each.handle(published(publication, number=4))
     assert board.published_command == replayed.published_command == publication
+
+
+def test_results_that_bring_nothing_can_wait_for_one_that_publishes_them() -> None:
+    board = trained_board(3 * MOST_GENERATIONS)
+    board.handle(accepted(request("r1", {shard: {2: 1} for shard in range(7)})))
+    events = [repaired(command) for command in board.repairs]
+    reports = [event.report for event in events]
+    assert [board.may_wait(reports[:ended]) for ended in range(1, 8)] == [True, True, *[False] * 5]
+    assert publications(board.handle_together(events[:2])) == []
+
+
+def test_a_result_does_not_wait_if_it_completes_a_request_or_if_the_shard_has_more_to_do() -> None:
+    board = trained_board(3 * MOST_GENERATIONS)
+    board.handle(accepted(request("r1", {0: {2: 1}, 1: {2: 1}}), request("r2", {2: {2: 1}, 3: {2: 1}})))
+    board.handle(accepted(request("r3", {3: {1: 1}})))
+    reports = [repaired(command).report for command in board.repairs]
+    assert [board.may_wait([report]) for report in reports] == [True, True, True, False]
+    assert not board.may_wait(reports[:2]), "r1 is repaired with both of them"
+    assert board.may_wait([reports[0], reports[2]])
+
+
+def test_the_last_running_repair_does_not_wait() -> None:
+    board = patched_board(3 * MOST_GENERATIONS)
+    first, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1))))
+    reports = [repaired(command, version="2").report for command in (first, last)]
+    assert board.may_wait(reports[:1])
+    assert not board.may_wait(reports)
+    board.handle(ShardFailed(at=NOW, shard=last.shard, command_id=last.command_id))
+    assert not board.may_wait(reports[:1])

@@ -1,0 +1,50 @@
+"""A history that is kept between calls, so that each call reads only the events since the one before."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from raymu.service.history import History, Replay, open_replay
+from raymu.service.snapshot import is_due
+from raymu.store.journal.event_chain import BEGINNING, ChainHead
+from raymu.store.journal.journal import Journal
+from raymu.store.run import RunStore
+
+
+class FollowedHistory:
+    """The history of one run. Threads take turns at it."""
+
+    def __init__(self, store: RunStore) -> None:
+        """Name the run. Nothing is read."""
+        self._store, self._lock = store, Lock()
+        self._replay: Replay | None = None
+        self._head: ChainHead = BEGINNING
+        self._workers: int | None = None
+
+    @contextmanager
+    def following(self, journal: Journal, *, workers: int | None = None) -> Iterator[tuple[ChainHead, History]]:
+        """Read the events that are new, and yield the last of all and the history. Nothing may change it.
+
+        Args:
+            journal: The run's journal, open.
+            workers: Shards that are repaired side by side. The default is as many as trained the run.
+
+        Raises FileCorrupt, RunFormatTooNew.
+        """
+        with self._lock:
+            replay, self._replay = self._replay, None  # read anew after an error
+            if replay is None or not self._can_go_on(replay, journal, workers):
+                replay, self._head = open_replay(self._store, journal, workers=workers)
+                self._workers = workers
+            else:
+                for head, event in journal.sealed_events(after=self._head):
+                    replay.handle(head.sequence, event)
+                    self._head = head
+            self._replay = replay
+            yield self._head, replay.history()
+
+    def _can_go_on(self, replay: Replay, journal: Journal, workers: int | None) -> bool:
+        """Return whether only later events are missing: few enough, since the replay remembers all that it has handled."""
+        if workers != self._workers or is_due(replay.events, shards=self._store.config.partition.shards):
+            return False
+        return journal.contains(self._head)
