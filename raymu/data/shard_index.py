@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.records import SampleId
 from raymu.data.arrow_buffers import to_arrow, to_numpy, whole
+from raymu.data.id_hashes import array_hashes
 
 COLUMNS = ("id", "slice", "owner")
 """Columns of a shard's table that its index is made of; `owner` only where the run knows owners."""
@@ -30,16 +31,17 @@ class ShardIndex:
     """(samples,) integers or text."""
 
     @classmethod
-    def of(cls, table: pa.Table, *, seed: int) -> "ShardIndex":
+    def of(cls, table: pa.Table, *, seed: int, hashes: Hashes | None = None) -> "ShardIndex":
         """Make the index of a shard's table.
 
         Args:
             table: The columns `COLUMNS` of the run's own table.
             seed: The seed of the run's partition, which the hashes derive from.
+            hashes: (samples,) uint64 hashes of the ids for the purpose `sample`, if they are known.
         """
         ids = whole(table["id"])
-        values = to_numpy(ids) if pa.types.is_integer(ids.type) else ids.to_pylist()
-        hashes = identity_hashes(values, seed=seed, purpose="sample")
+        if hashes is None:
+            hashes = array_hashes(ids, seed=seed, purpose="sample")
         order = np.argsort(hashes, kind="stable")
         owners = _owner_column(table, seed=seed)
         return cls(

@@ -16,7 +16,7 @@ from raymu.data.tensors import has_tensors_of_any_shape, with_plain_tensors
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
 
-_BATCH_BYTES = 16 * 1024 * 1024
+_BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of a batch, by the sizes of columns in the file."""
 _FEWEST_ROWS, _MOST_ROWS = 64, 65_536
 

@@ -53,13 +53,17 @@ class RowsHere:
 
     def count_shared(self, ids: pa.Array, left_out: LeftOut) -> int:
         """Return how many of the samples that are left have one of these ids. ids: (samples,) string"""
-        tables = (left_out.without(self._spill.table(shard)) for shard in range(self._placement.partition.shards))
-        return sum(shared_ids(ids, table) for table in tables)
+        shared = 0
+        for shard in range(self._placement.partition.shards):
+            shared += sum(shared_ids(ids, left_out.without(part)) for part in self._spill.parts(shard))
+            self._spill.release()
+        return shared
 
     def write(self, store: RunStore, config: Config, left_out: LeftOut) -> Iterator[FinishedShard]:
         """Write the run's copy of each shard's samples. Raises StorageFailed."""
         for shard in range(self._placement.partition.shards):
-            yield write_shard(store, shard, [self._spill.table(shard)], config=config, left_out=left_out)
+            parts, release = self._spill.parts(shard), self._spill.release
+            yield write_shard(store, shard, parts, config=config, left_out=left_out, release=release)
 
     def close(self) -> None:
         """Delete the temporary files."""

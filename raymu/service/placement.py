@@ -19,15 +19,13 @@ from raymu.data.columns import kept_features
 from raymu.data.id_hashes import array_hashes, canonical_keys, place_hashes
 from raymu.data.rows import Columns, Rows
 from raymu.data.run_table import own_table
+from raymu.data.shard_rows import HASH
 from raymu.data.table_batches import Findings, SampleBatch, read_batch
 from raymu.data.table_reading import TableReading
 from raymu.service.known_revocations import KnownRevocations
 from raymu.training.checks import check_task_rows
 from raymu.training.spec import TrainingSpec
 from raymu.training.tasks import Task
-
-HASH = "hash"
-"""The column of placed rows that has the hash which orders them within a slice."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import IO, Literal, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from raymu.data.arrow_source import arrow_reader
 from raymu.data.routes import Routes, RoutesWriter
 from raymu.data.shard_index import COLUMNS as INDEXED
 from raymu.data.shard_index import ShardIndex
+from raymu.data.shard_rows import ShardRows
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import seal
 from raymu.store.files.concurrency import map_concurrently
@@ -48,6 +49,7 @@ from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.presence import Presence, PresenceFile
 from raymu.store.reports import WorkReports
 from raymu.store.stored_table import StoredTable, reading_table
+from raymu.store.table_format import read_rows, table_bytes, write_rows
 
 Value = TypeVar("Value")
 
@@ -114,7 +116,7 @@ class RunStore:
                 routes += self.write_routes(part)
         routes += self.write_routes(routing.routes()) if routing else ()
         copies = [written[shard] for shard in range(len(written))]
-        own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
+        own = None if held_out is None else self.files.write_content("held-out", ".parquet", table_bytes(held_out))
         weights = None if base is None else self.files.write_content("base", ".safetensors", base)
         self._finish_creation(
             replace(
@@ -135,17 +137,22 @@ class RunStore:
         self._mark_unfinished()
         self.keys.create()
 
-    def finish_shard(self, shard: int, table: pa.Table, config: Config) -> FinishedShard:
+    def finish_shard(self, shard: int, rows: ShardRows | pa.Table, config: Config) -> FinishedShard:
         """Write the samples of a shard of a run that was begun. Raises StorageFailed.
 
         Args:
             shard: The shard.
-            table: Its samples, in their order.
+            rows: Its samples, or its table.
             config: The settings of the run.
         """
-        files = self.write_samples(shard, table, seed=config.partition.seed)
-        routing = routes_writer(config, self.keys.hash_key)
-        return FinishedShard(shard=shard, files=files, routed=None if routing is None else routing.hashes_of(table))
+        seed, routing = config.partition.seed, routes_writer(config, self.keys.hash_key)
+        if isinstance(rows, pa.Table):
+            indexed, files = rows, self.write_samples(shard, rows, seed=seed)
+        else:
+            indexed = rows.select(INDEXED)
+            index = ShardIndex.of(indexed, seed=seed, hashes=rows.hashes)
+            files = SampleFiles(table=self.write_rows(shard, rows), index=self.write_index(shard, index))
+        return FinishedShard(shard=shard, files=files, routed=None if routing is None else routing.hashes_of(indexed))
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
         """Create another run that begins with these states, and has its journal in SQLite.
@@ -349,7 +356,15 @@ class RunStore:
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
         """Write a shard's table alone, named by its content. Raises StorageFailed."""
-        return self.files.write_content(table_stem(shard), ".parquet", _parquet(table))
+        return self.files.write_content(table_stem(shard), ".parquet", table_bytes(table))
+
+    def write_rows(self, shard: int, rows: ShardRows) -> FileRef:
+        """Write a shard's table as `write_table` does, row group by row group. Raises StorageFailed."""
+
+        def write(file: IO[bytes]) -> None:
+            write_rows(rows, file, folder=self.files.local)
+
+        return self.files.write_stream(table_stem(shard), ".parquet", write)
 
     def write_index(self, shard: int, index: ShardIndex) -> FileRef:
         """Write the index of a shard's table, named by its content. Raises StorageFailed."""
@@ -403,11 +418,12 @@ class RunStore:
 
     def restore_table(self, ref: FileRef, table: pa.Table) -> bool:
         """Write a missing table again, if that gives the same bytes. Returns whether it did."""
-        payload = _parquet(table)
-        is_same = hashlib.sha256(payload).hexdigest() == ref.sha256
-        if is_same:
-            self.files.write(ref.path, payload)
-        return is_same
+        for is_divided in (True, False):
+            payload = table_bytes(table, is_divided=is_divided)
+            if hashlib.sha256(payload).hexdigest() == ref.sha256:
+                self.files.write(ref.path, payload)
+                return True
+        return False
 
     def readable_tables(self, shard: int) -> Iterator[pa.Table]:
         """Yield every readable table of a shard in the run, needed or not."""
@@ -415,7 +431,7 @@ class RunStore:
             path = f"samples/{name}"
             if path.startswith(f"{samples_stem(shard)}-") and kind_of(path) == "samples":
                 with suppress(pa.ArrowException, OSError, ValueError):
-                    yield _read_parquet(arrow_reader(self.files.read(path)))
+                    yield read_rows(arrow_reader(self.files.read(path)))
 
     def read_tables(self, refs: Sequence[FileRef], columns: list[str]) -> list[pa.Table]:
         """Return some columns of several tables, read side by side. Raises FileMissing, FileCorrupt."""
@@ -425,7 +441,7 @@ class RunStore:
         """Return a shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
         source = arrow_reader(self.files.read_checked(ref))
         with reading_table(self.files.display_path(ref.path)):
-            return _read_parquet(source, columns)
+            return read_rows(source, columns)
 
     def open_table(self, ref: FileRef) -> StoredTable:
         """Open a shard's table, to read it in parts. Raises FileMissing, FileCorrupt."""
@@ -539,20 +555,3 @@ def routes_writer(config: Config, key: bytes) -> RoutesWriter | None:
     if config.data.owner is None:
         return None
     return RoutesWriter(key, of_owners=config.partition.policy != "owner")
-
-
-def _parquet(table: pa.Table) -> bytes:
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    payload: bytes = sink.getvalue().to_pybytes()
-    return payload
-
-
-def _read_parquet(source: pa.NativeFile, columns: list[str] | None = None) -> pa.Table:
-    """Read a table of a run. `pyarrow.parquet.read_table` would import the datasets of Arrow, and with them pandas."""
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(source, page_checksum_verification=True).read(columns=columns)
-    return table if columns is None else table.select(columns)

@@ -7,8 +7,9 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import sqlalchemy as sql
 from pyarrow import fs
@@ -86,6 +87,11 @@ class FaultyDisk(Steps, LocalDisk):
         self.writes.append(self.steps + 1)
         self.change()
         super().write(path, payload, mode)
+
+    def write_parts(self, path: Path, produce: Callable[[IO[bytes]], object], mode: int) -> None:
+        content = BytesIO()
+        produce(content)
+        self.write(path, content.getvalue(), mode)
 
     def make_folder(self, folder: Path) -> None:
         if folder.is_dir():

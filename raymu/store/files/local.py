@@ -1,9 +1,10 @@
 """The local disk as a storage. Only this module writes or deletes bytes of a run on a disk."""
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 PARTIAL = ".partial"
@@ -15,10 +16,13 @@ class LocalDisk:
 
     def write(self, path: Path, payload: bytes, mode: int) -> None:
         """Write a new file, through to the disk."""
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        with _new_file(path, mode) as file:
             file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
+
+    def write_parts(self, path: Path, produce: Callable[[IO[bytes]], object], mode: int) -> None:
+        """Write a new file, through to the disk, of what a function writes to it."""
+        with _new_file(path, mode) as file:
+            produce(file)
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder, and the missing ones above it."""
@@ -48,6 +52,14 @@ class LocalDisk:
             os.close(descriptor)
 
 
+@contextmanager
+def _new_file(path: Path, mode: int) -> Iterator[IO[bytes]]:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
 class LocalStorage:
     """Files on a local disk, written under another name first and renamed once they are whole."""
 
@@ -69,6 +81,31 @@ class LocalStorage:
                 self._disk.delete(partial)
             raise
         self._disk.sync_folder(target.parent)
+
+    def write_stream(
+        self, stem: str, produce: Callable[[IO[bytes]], str], *, mode: int, fence: Callable[[], None]
+    ) -> None:
+        """Write a file durably whose name follows from its bytes.
+
+        Args:
+            stem: The beginning of its path.
+            produce: Writes the bytes to an open file, and returns the path.
+            mode: The permissions.
+            fence: As for `write`.
+        """
+        paths: list[str] = []
+        beginning = Path(stem)
+        partial = beginning.with_name(f".{beginning.name}.{uuid4().hex}{PARTIAL}")
+        self._disk.make_folder(partial.parent)
+        try:
+            self._disk.write_parts(partial, lambda file: paths.append(produce(file)), mode)
+            fence()  # again: the process may have slept for hours during the write
+            self._disk.replace(partial, Path(paths[0]))
+        except Exception:
+            with suppress(OSError):
+                self._disk.delete(partial)
+            raise
+        self._disk.sync_folder(partial.parent)
 
     def link(self, source: str, target: str) -> bool:
         self._disk.make_folder(Path(target).parent)

@@ -10,7 +10,7 @@ from functools import wraps
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 from uuid import uuid4
 
 import pyarrow as pa
@@ -50,8 +50,41 @@ def _tried_again(method: Method) -> Method:
 
 def content_ref(stem: str, ending: str, payload: bytes) -> FileRef:
     """Return the reference of a file whose name contains its hash, so that equal bytes are one file."""
-    digest = hashlib.sha256(payload).hexdigest()
-    return FileRef(path=f"{stem}-{digest[:16]}{ending}", sha256=digest, byte_size=len(payload))
+    return _content_ref(stem, ending, hashlib.sha256(payload).hexdigest(), len(payload))
+
+
+def _content_ref(stem: str, ending: str, sha256: str, byte_size: int) -> FileRef:
+    return FileRef(path=f"{stem}-{sha256[:16]}{ending}", sha256=sha256, byte_size=byte_size)
+
+
+class HashedWriter:
+    """A file that is hashed while it is written."""
+
+    def __init__(self) -> None:
+        self.file: IO[bytes] | None = None
+        self.byte_size = 0
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what was written."""
+        return self._digest.hexdigest()
+
+    def write(self, content: bytes) -> int:
+        """Write all of some bytes. Raises OSError."""
+        assert self.file is not None, "it is set before anything is written"
+        self.file.write(content)
+        self._digest.update(content)
+        self.byte_size += len(content)
+        return len(content)
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        """Write several parts. Raises OSError."""
+        for part in parts:
+            self.write(part)
+
+    def flush(self) -> None:
+        """Do nothing: whoever opened the file closes it."""
 
 
 class RunFiles:
@@ -111,6 +144,39 @@ class RunFiles:
         """Write a file whose name contains its hash, so that equal bytes are one file. Raises StorageFailed."""
         ref = content_ref(stem, ending, payload)
         return self._write(ref.path, payload, ref.sha256, 0o644)
+
+    def write_stream(self, stem: str, ending: str, produce: Callable[[IO[bytes]], None]) -> FileRef:
+        """Write a file as `write_content` does, part by part, so that it is never whole in memory. Raises StorageFailed.
+
+        Args:
+            stem: The beginning of its name.
+            ending: The end of its name.
+            produce: Writes its bytes to a file that is open. May raise OSError.
+        """
+        self.fence()
+        self._require_own_folder(stem)
+        hashed = HashedWriter()
+
+        def named() -> FileRef:
+            return _content_ref(stem, ending, hashed.sha256, hashed.byte_size)
+
+        def write(file: IO[bytes]) -> str:
+            hashed.file = file
+            produce(cast(IO[bytes], hashed))
+            return self._at(named().path)
+
+        try:
+            if isinstance(self._storage, LocalStorage):
+                self._storage.write_stream(self._at(stem), write, mode=0o644, fence=self.fence)
+                return named()
+            with TemporaryFile(prefix="raymu-") as file:
+                write(file)
+                file.flush()
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if hashed.byte_size else b""
+        except OSError as error:
+            self.fence()
+            raise StorageFailed(self.display_path(stem), _message(error)) from error
+        return self._write(named().path, cast(bytes, content), hashed.sha256, 0o644)
 
     def adopt(self, other: "RunFiles", refs: Iterable[FileRef]) -> None:
         """Take files of another run into this one. On one local disk they are linked: no file of a run changes in place.

@@ -5,8 +5,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from raymu.core.records import SampleId, ShardLineage, ShardState
@@ -187,16 +185,13 @@ def train_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, writer: dict[
 
 
 def test_lost_samples_that_another_pyarrow_wrote_need_that_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_other_bytes(table: pa.Table) -> bytes:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="gzip")
-        return bytes(sink.getvalue())
-
-    writer = {"pyarrow.__version__": "20.1.0+g17", "raymu.store.run._parquet": in_other_bytes}
+    options = "raymu.store.table_format._OPTIONS"
+    in_other_bytes = {"compression": "gzip"}
+    writer: dict[str, object] = {"pyarrow.__version__": "20.1.0+g17", options: in_other_bytes}
     location = train_elsewhere(tmp_path, monkeypatch, writer)
     with pytest.raises(SamplesLost, match=r"with pyarrow 20\.1\.0 installed"):
         rebuild(location, tmp_path / "all.parquet")
-    monkeypatch.setattr("raymu.store.run._parquet", in_other_bytes)
+    monkeypatch.setattr(options, in_other_bytes)
     rebuild(location, tmp_path / "all.parquet")
     check_journal_url(location)
 

@@ -1,6 +1,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,24 @@ def test_what_was_written_is_read_back_and_described(shared_files: RunFiles, pay
     ref = files.write("folder/state", payload)
     assert files.read(ref.path) == files.read_checked(ref) == payload
     assert ref.byte_size == len(payload)
+
+
+@pytest.mark.parametrize("parts", [[], [PAYLOAD], [b"a", b"", PAYLOAD * 100_000]])
+def test_a_file_that_is_written_part_by_part_is_that_of_its_bytes(files: RunFiles, parts: list[bytes]) -> None:
+    ref = files.write_stream("folder/state", ".bin", lambda file: file.writelines(parts))
+    assert ref == files.write_content("folder/state", ".bin", b"".join(parts))
+    assert files.read_checked(ref) == b"".join(parts)
+    assert files.walk() == [ref.path]
+
+
+def test_a_file_whose_writing_fails_leaves_nothing(files: RunFiles) -> None:
+    def produce(file: IO[bytes]) -> None:
+        file.write(PAYLOAD)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageFailed, match=r"folder/state: .*No space left on device"):
+        files.write_stream("folder/state", ".bin", produce)
+    assert files.walk() == []
 
 
 @given(payload=st.binary(min_size=1, max_size=200), data=st.data())
