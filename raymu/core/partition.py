@@ -183,3 +183,8 @@ def descent_digest(hashes: Hashes, *, key: bytes) -> str:
         key: The run's key.
     """
     return hmac.new(key, np.sort(hashes).tobytes(), hashlib.sha256).hexdigest()
+
+
+def lane_of(shard: int, width: int) -> int:
+    """Return the number of a shard's lane."""
+    return shard // width

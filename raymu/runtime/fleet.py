@@ -10,7 +10,6 @@ from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig
 from raymu.errors import WorkerLost
-from raymu.runtime.data_parallel import DataParallelShard
 from raymu.runtime.messages import MessageCipher
 from raymu.runtime.nodes import node_names
 from raymu.runtime.placement_group import PlacementGroupReservation
@@ -32,7 +31,6 @@ from raymu.service.shard.messages import (
 from raymu.store.run import RunStore
 
 ShardActor: Any = as_remote(ShardService)
-DataParallelShardActor: Any = as_remote(DataParallelShard)
 
 _ATTEMPTS = 4
 """Most actors that a piece of work is tried on before WorkerLost is raised. Repeating is safe: finished work is
@@ -163,7 +161,11 @@ def _resources() -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _actor_class(cluster: ClusterConfig) -> Any:
-    return ShardActor if cluster.workers_per_shard == 1 else DataParallelShardActor
+    if cluster.workers_per_shard == 1:
+        return ShardActor
+    from raymu.runtime.data_parallel import DataParallelShard  # here, as it needs PyTorch
+
+    return as_remote(DataParallelShard)
 
 
 async def _follow(actor: Any, work: bytes, progress: Progress) -> WorkReport:

@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import ray
 
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.uri import redacted
 from raymu.errors import RaymuError, RunInvalid
+from raymu.imports import imports_uncollected, own_process
 from raymu.runtime.messages import MessageCipher
 from raymu.runtime.nodes import node_names
 from raymu.service.event_log import log_to_stderr
-from raymu.service.shard.lanes import LaneWorker
 from raymu.service.shard.messages import StageProgress, Work, WorkReport
-from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
+
+if TYPE_CHECKING:
+    from raymu.service.shard.lane_worker import LaneWorker
+    from raymu.service.shard.worker import ShardWorker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,10 +34,13 @@ class ActorLocation:
 
 
 class ShardService:
-    """A plain class that Ray runs as an actor. Its first call is `open`."""
+    """A plain class that Ray runs as an actor. Its first call is `open`, which imports what trains.
 
-    _worker: ShardWorker
-    _lane_worker: LaneWorker
+    The processes that only call the actor do without PyTorch.
+    """
+
+    _worker: "ShardWorker"
+    _lane_worker: "LaneWorker"
     _cipher: MessageCipher
 
     def open(self, location: str, trust: Trust = EVERYTHING) -> ActorLocation:
@@ -47,6 +54,10 @@ class ShardService:
             RunInvalid: This node cannot open the run. The message names the node.
         """
         log_to_stderr()
+        own_process()
+        with imports_uncollected():
+            from raymu.service.shard.lane_worker import LaneWorker
+
         context = ray.get_runtime_context()
         node_id = context.get_node_id()
         try:
@@ -73,5 +84,7 @@ class ShardService:
         works: list[Work] = self._cipher.decrypt(message)
         yield from self._lane_worker.run(works)
 
-    def _make_worker(self, store: RunStore) -> ShardWorker:
+    def _make_worker(self, store: RunStore) -> "ShardWorker":
+        from raymu.service.shard.worker import ShardWorker
+
         return ShardWorker(store)

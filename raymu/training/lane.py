@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from raymu.core.partition import derive_seed
+from raymu.core.partition import derive_seed, lane_of
 from raymu.errors import TrainingFailed
 from raymu.text import one_line
 from raymu.training.batches import ShardSamples, part_lengths
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from raymu.training.trainer import ShardTrainer
 
 _MODEL = "model."
-
-
-def lane_of(shard: int, width: int) -> int:
-    """Return the number of a shard's lane."""
-    return shard // width
 
 
 def train_lane_stage(trainers: Sequence["ShardTrainer"], samples: Sequence[ShardSamples], stage: int) -> list[int]:

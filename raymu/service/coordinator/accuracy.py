@@ -5,12 +5,9 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 
-import torch
-
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished
 from raymu.data.tables import read_test_data
 from raymu.service.coordinator.session import Session
-from raymu.service.prediction import Ensemble, read_states
 
 SAMPLES_PER_TURN = 1024
 """Samples that are measured before other calls have their turn."""
@@ -42,6 +39,10 @@ class AccuracyTracker:
 
     async def _measure(self, published: GenerationPublished) -> GenerationEvaluated | None:
         """Return None for a rewound generation, which another one soon supersedes."""
+        import torch  # here, as few coordinators measure anything, and the others do without PyTorch
+
+        from raymu.service.prediction import Ensemble, read_states
+
         store, offload = self._session.store, self._session.offload
         generation = await offload(partial(store.generations.read, published))
         if generation.cause == "rewind":

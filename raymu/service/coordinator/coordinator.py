@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from raymu.config import UnlearningConfig
 from raymu.core.board.board import RevocationBoard
@@ -39,16 +39,17 @@ from raymu.service.coordinator.registration import Registration
 from raymu.service.coordinator.resumption import Resumption, retrain_inconclusive, settle_requests
 from raymu.service.coordinator.run_state import check_requests, read_before_takeover, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
-from raymu.service.extension import Extension, read_new_samples
 from raymu.service.history import replay
 from raymu.service.issued_receipts import JournalReceipts
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmittedRequest, submission_result
 from raymu.service.requests.revocation import Revocation, SubmissionResult
-from raymu.service.run_code import inexact_reasons
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress
 from raymu.store.run import RunStore
+
+if TYPE_CHECKING:
+    from raymu.service.extension import Extension  # which needs PyTorch
 
 REQUESTS_PER_COMMIT = 1000
 """Requests of a submission that are one event, and one commit."""
@@ -321,7 +322,7 @@ class Coordinator:
             compute_seconds=sum(report.seconds for report in reports),
         )
 
-    async def extend(self, extension: Extension, progress: Progress) -> ExtendResult:
+    async def extend(self, extension: "Extension", progress: Progress) -> ExtendResult:
         """Add samples as further slices of their shards, and train the stages of these.
 
         Repairs that run or wait are finished before, because they read the tables that the new samples are added to.
@@ -354,8 +355,10 @@ class Coordinator:
             conversions=event.conversions,
         )
 
-    async def _add(self, extension: Extension) -> RunExtended:
+    async def _add(self, extension: "Extension") -> RunExtended:
         """Commit an extension once no repair runs or waits."""
+        from raymu.service.extension import read_new_samples  # here, as it needs PyTorch
+
         executor, session = self._executor, self._session
         while True:
             await executor.resume()  # also what another call has accepted meanwhile
@@ -467,6 +470,8 @@ class Coordinator:
         """Return whether training shards again would give no more, since this run's training cannot be repeated."""
         if not any(lineage.inexact for lineage in self.board.lineages):
             return False
+        from raymu.service.run_code import inexact_reasons  # here, as it needs PyTorch
+
         return bool(await self._session.offload(partial(inexact_reasons, self._session.store)))
 
     def _is_trained(self) -> bool:

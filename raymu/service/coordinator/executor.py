@@ -23,7 +23,7 @@ from raymu.core.records import SampleId
 from raymu.data.frames import TableData
 from raymu.errors import ShardRepairFailed, WorkerLost
 from raymu.service.coordinator.accuracy import AccuracyTracker
-from raymu.service.coordinator.damage import Damage, find_damage, restore_routes, restore_samples
+from raymu.service.coordinator.damage import Damage, find_damage, restore_routes
 from raymu.service.coordinator.garbage import GarbageCollector
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
@@ -32,7 +32,7 @@ from raymu.service.held_out import restore_held_out
 from raymu.service.history import History
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress, RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
-from raymu.service.shard.stages import find_report
+from raymu.service.shard.reports import find_report
 
 
 class Observer(Protocol):
@@ -223,6 +223,8 @@ class Executor:
         revoked = await session.offload(session.journal.revoked)
         for shard_damage in damage:
             if shard_damage.has_lost_samples:
+                from raymu.service.coordinator.lost_samples import restore_samples  # here, as it needs PyTorch
+
                 pending = board.pending_requests(shard_damage.lineage.shard)
                 gone = {name: request_id for name, request_id in revoked.items() if request_id not in pending}
                 with self.garbage.due_on_error():

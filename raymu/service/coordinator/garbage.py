@@ -7,7 +7,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.records import FileRef
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
-from raymu.service.shard.stages import find_partial, find_report
+from raymu.service.shard.reports import find_partial, find_report
 from raymu.store.journal.transaction import Transaction
 
 

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from raymu.core.commands import RepairReport
 from raymu.core.records import Remedy
-from raymu.service.shard.lanes import LaneQueue, LaneWorker, Take, follow_lane, next_of
+from raymu.imports import imports_uncollected
+from raymu.service.shard.lanes import LaneQueue, Take, follow_lane, next_of
 from raymu.service.shard.messages import (
     FleetLoad,
     Progress,
@@ -19,10 +20,7 @@ from raymu.service.shard.messages import (
     WorkReport,
     no_progress,
 )
-from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
-from raymu.training.lane_stages import LaneStages
-from raymu.training.own_process import UndisturbedTraining, has_other_threads
 
 
 class ShardFleet(Protocol):
@@ -67,6 +65,10 @@ class LocalFleet:
     """Always empty when other coroutines run, because a shard's work is never suspended."""
 
     def __init__(self, store: RunStore) -> None:
+        with imports_uncollected():  # here, since the coordinator of another fleet does without PyTorch
+            from raymu.service.shard.worker import ShardWorker
+            from raymu.training.own_process import UndisturbedTraining
+
         self._store, self._training = store, UndisturbedTraining()
         self._worker = ShardWorker(store, self._training)
         width = store.config.cluster.shards_per_lane
@@ -76,6 +78,10 @@ class LocalFleet:
         return await (self._run_alone if self._lanes is None else self._lanes.run)(work, progress)
 
     async def _run_lane(self, _shard: int, take: Take) -> None:
+        from raymu.service.shard.lane_worker import LaneWorker
+        from raymu.training.lane_stages import LaneStages
+        from raymu.training.own_process import has_other_threads
+
         entries = take()
         if len(entries) == 1 or has_other_threads():
             return

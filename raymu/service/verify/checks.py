@@ -11,7 +11,7 @@ from raymu.core.records import FileRef, ShardLineage
 from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.pseudonyms import pseudonym_mismatches
-from raymu.service.shard.stages import PartialReport, report_kind
+from raymu.service.shard.reports import PartialReport, report_kind
 from raymu.service.verify.derived import index_findings, snapshot_findings
 from raymu.service.verify.descent import descent_findings
 from raymu.service.verify.evidence import Evidence

@@ -8,7 +8,7 @@ from raymu.core.findings import FindingKind
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.errors import FileMissing, FileUnreadable
-from raymu.service.shard.stages import find_report
+from raymu.service.shard.reports import find_report
 from raymu.service.verify.evidence import Evidence
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.layout import PRESENCE, TERM, is_partial, kind_of

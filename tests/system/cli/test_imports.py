@@ -64,6 +64,12 @@ def test_plans_and_reports_import_neither_pytorch_nor_ray(folder: Path, words: l
     assert not imported(folder, *words) & (HEAVY - {"jinja2"})
 
 
+@pytest.mark.parametrize("module", ["raymu.service.coordinator.coordinator", "raymu.runtime.client"])
+def test_a_coordinator_and_its_clients_on_ray_do_without_pytorch(module: str) -> None:
+    program = f"import sys, {module}; sys.exit(bool({{'torch', 'pandas', 'matplotlib'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("name", ["revoke", "settle", "plan", "verify", "start", "train", "evaluate"])
 def test_the_help_of_a_command_imports_neither_pytorch_nor_ray(folder: Path, name: str) -> None:
     assert not imported(folder, name, "--help") & HEAVY

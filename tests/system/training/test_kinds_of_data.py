@@ -22,7 +22,8 @@ from raymu.data.table_reading import open_table
 from raymu.errors import ConfigInvalid, DataInvalid
 from raymu.service import ingest
 from raymu.service.audit.forget_set import AuditScope, find_forgotten
-from raymu.service.coordinator.damage import Damage, restore_samples
+from raymu.service.coordinator.damage import Damage
+from raymu.service.coordinator.lost_samples import restore_samples
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
 

@@ -16,7 +16,8 @@ from raymu.core.verdict import Verdict
 from raymu.data.columns import features_of_first_version, kept_features
 from raymu.data.tables import read_table
 from raymu.service import ingest
-from raymu.service.coordinator.damage import Damage, restore_samples
+from raymu.service.coordinator.damage import Damage
+from raymu.service.coordinator.lost_samples import restore_samples
 from raymu.service.prediction import Ensemble
 from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
