@@ -16,7 +16,7 @@ def test_an_extension_gives_the_hashes_of_one_process(tmp_path: Path) -> None:
     whole = write_samples(tmp_path / "whole.parquet", samples=300)
     pq.write_table(whole.slice(0, 240), tmp_path / "all.parquet")
     pq.write_table(whole.slice(240, 60), tmp_path / "more.parquet")
-    on_ray = config_on_ray(tmp_path / "all.parquet", shards=2)
+    on_ray = config_on_ray(tmp_path / "all.parquet", shards=2, live_actors=1)
     tree = on_ray.tree()
     tree["cluster"] |= {"fleet": "local", "live_actors": None}
     forget = whole["id"].to_pylist()[238:243]

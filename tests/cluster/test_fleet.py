@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ def test_a_part_of_a_model_has_the_hashes_of_one_process(tmp_path: Path, trainab
         model={"name": "mlp", "hidden": [12, 12], "trainable": trainable},
         training={"precision": "bf16", "accumulate": 2, "optimizer": "adam", "learning_rate": 0.02},
         partition={"shards": 2, "slices": 2},
-        cluster={"fleet": "ray", "live_actors": 2},
+        cluster={"fleet": "ray", "live_actors": 1},
     )
     alone = train_run(config, tmp_path / "local")
     with raymu.train(config, str(tmp_path / "ray")) as run:
@@ -233,21 +233,11 @@ def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
-def run_elsewhere(folder: Path, *commands: Sequence[str], **variables: str) -> list[tuple[int, str, str]]:
-    """Run commands in one other process, because this one has joined a cluster.
+UNREACHABLE = {"127.0.0.1:9": "nothing answers there", "ray://127.0.0.1:9": "use `raymu job submit`"}
+"""Addresses that cannot be joined, and what is said about them."""
 
-    Returns:
-        For each the exit code, the line that says why it was refused, and what it printed.
-    """
-    program = [sys.executable, "-c", ELSEWHERE, json.dumps(commands)]
-    environment = {**os.environ, **variables}
-    process = subprocess.run(
-        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (process.returncode, process.stderr) == (0, "")
-    *results, _ = process.stdout.split("\0")
-    return [(*json.loads(end), printed) for printed, end in zip(results[::2], results[1::2], strict=True)]
-
+TRAIN = [["train", "run.yaml", f"cluster.address={address}"] for address in UNREACHABLE]
+STATUS = [["status", "run", "--address", "127.0.0.1:9"], ["status", "run"]]
 
 ELSEWHERE = r"""
 import json, sys
@@ -259,24 +249,45 @@ for words in json.loads(sys.argv[1]):
 """
 
 
-def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    (tmp_path / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
-    problems = {"127.0.0.1:9": "nothing answers there", "ray://127.0.0.1:9": "use `raymu job submit`"}
-    commands = [["train", "run.yaml", f"cluster.address={address}"] for address in problems]
-    for (code, said, _), problem in zip(run_elsewhere(tmp_path, *commands), problems.values(), strict=True):
+@pytest.fixture(scope="module")
+def ended_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[int, str, str]]]:
+    """Commands "train" and "status", run in one other process, because this one has joined a cluster.
+
+    Returns:
+        For each command the exit codes, the lines that say why it was refused, and what it printed.
+    """
+    folder = tmp_path_factory.mktemp("elsewhere")
+    write_samples(folder / "all.parquet")
+    (folder / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
+    train_run(config_on_ray(folder / "all.parquet"), folder / "run")
+    (folder / "ray").mkdir()
+    (folder / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # as a crashed cluster leaves it
+    process = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, json.dumps(TRAIN + STATUS)],
+        cwd=folder,
+        env={**os.environ, "RAY_TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert not (folder / "runs" / "run").exists()
+    *results, _ = process.stdout.split("\0")
+    ended = [(*json.loads(end), printed) for printed, end in zip(results[::2], results[1::2], strict=True)]
+    return {"train": ended[: len(TRAIN)], "status": ended[len(TRAIN) :]}
+
+
+def test_an_address_that_cannot_be_joined_is_refused_at_once(
+    ended_elsewhere: dict[str, list[tuple[int, str, str]]],
+) -> None:
+    for (code, said, _), problem in zip(ended_elsewhere["train"], UNREACHABLE.values(), strict=True):
         assert code == 2
         assert problem in said
-    assert not (tmp_path / "runs" / "run").exists()
 
 
-def test_status_needs_no_cluster(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "run")
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # as a crashed cluster leaves it
-    commands = (["status", "run", "--address", "127.0.0.1:9"], ["status", "run"])
-    for code, said, printed in run_elsewhere(tmp_path, *commands, RAY_TMPDIR=str(tmp_path)):
+def test_status_needs_no_cluster(ended_elsewhere: dict[str, list[tuple[int, str, str]]]) -> None:
+    for code, said, printed in ended_elsewhere["status"]:
         assert (code, said) == (0, "")
         assert "the nodes of the shards are not known" in printed
         assert ":9: nothing answers there" in printed

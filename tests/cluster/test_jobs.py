@@ -17,8 +17,9 @@ from tests.support.processes import COORDINATOR, DETACHED, SHARD
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[StartedCluster]:
-    started = StartedCluster()
+def cluster(request: pytest.FixtureRequest) -> Iterator[StartedCluster]:
+    """A cluster with two CPUs. With --nightly they are on two nodes, which a job uses side by side."""
+    started = StartedCluster(nodes=2 if request.config.getoption("--nightly") else 1)
     yield started
     started.close()
 

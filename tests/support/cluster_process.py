@@ -38,9 +38,10 @@ class Ended:
 
 
 class StartedCluster:
-    """A head and a worker node with one CPU each, in processes of their own."""
+    """A head, and a worker node beside it, in processes of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, nodes: int) -> None:
+        """Start a cluster with two CPUs on one node, or on each of two nodes one."""
         # A shell's background processes ignore interruptions, and the commands started here would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # Not in pytest's folder: the paths of Ray's sockets must be short.
@@ -58,14 +59,16 @@ class StartedCluster:
         self._nodes: list[psutil.Popen] = []
         self._start(
             "--head",
+            f"--num-cpus={2 // nodes}",
             f"--port={gcs}",
             f"--ray-client-server-port={free_port()}",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard}",
         )
         wait_until(self._answers, "the dashboard answers")
-        self._start(f"--address={self.address}")
-        wait_until(lambda: len(self.node_ids()) == 2, "there are two nodes")
+        if nodes == 2:
+            self._start(f"--address={self.address}", "--num-cpus=1")
+            wait_until(lambda: len(self.node_ids()) == 2, "there are two nodes")
 
     def begin(self, *words: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
         """Start a command of raymu outside the cluster, with additional environment variables."""
@@ -94,7 +97,7 @@ class StartedCluster:
         return [process for family in self.processes_by_node(name) for process in family]
 
     def processes_by_node(self, name: str) -> list[list[psutil.Process]]:
-        """Return the same for the head, and for the worker."""
+        """Return the same for each node, the head first."""
         families = [node.children(recursive=True) for node in self._nodes]
         return [[process for process in family if name in _title(process)] for family in families]
 
@@ -124,7 +127,7 @@ class StartedCluster:
     def _start(self, *options: str) -> None:
         """Start a node, with a folder of its own in place of a disk."""
         command = [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"),
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
             *("--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}"),
             *(f"--temp-dir={self._folder}/{len(self._nodes)}", *options),
         ]

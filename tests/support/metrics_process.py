@@ -3,6 +3,7 @@
 `python -m tests.support.metrics_process FOLDER PORT` writes into FOLDER what Prometheus would get to see at each step.
 """
 
+import math
 import re
 import sys
 import time
@@ -47,7 +48,8 @@ def main(folder: Path, port: int) -> None:
             run.revoke(["sample-of-nobody"])
         scrape_until(folder / "patched", port, lambda text: has(text, 'raymu_requests{.*state="purged"} 1.0'))
         time.sleep(5.0)  # Ray drops a gauge without updates after two intervals
-        scrape_until(folder / "idle", port, lambda _text: True)
+        before = slack_s((folder / "patched").read_text())
+        scrape_until(folder / "idle", port, lambda text: slack_s(text) < before - 4.0)
         run.settle()
         scrape_until(folder / "settled", port, is_settled)
     ray.shutdown()
@@ -56,6 +58,12 @@ def main(folder: Path, port: int) -> None:
 def is_settled(text: str) -> bool:
     """Whether the gauges are up to date: Ray drops a gauge without updates after two intervals."""
     return has(text, "raymu_debt_passes{.*} 0.0") and not has(text, "raymu_deadline_slack_seconds{")
+
+
+def slack_s(text: str) -> float:
+    """Return the time to the next deadline, or infinity if it is not exported."""
+    slack = re.search(r"raymu_deadline_slack_seconds{.*} (\S+)", text)
+    return float(slack[1]) if slack else math.inf
 
 
 def has(text: str, line: str) -> bool:
