@@ -802,14 +802,17 @@ class Run:
 
     def _rows(self, features: Rows | object) -> Rows:
         """Return samples to predict: rows as they are, and those of a table in memory."""
+        from raymu.data.row_stream import open_rows
         from raymu.data.rows import Columns
-        from raymu.data.tables import read_features
 
         if isinstance(features, Columns) or not is_frame(features):
             rows: Any = features
             return rows
-        manifest = self._store.manifest
-        return read_features(to_table(features), self.config.data, manifest.input_shape, manifest.form).features
+        manifest, table = self._store.manifest, to_table(features)
+        stream = open_rows(table, self.config.data, manifest.form, input_shape=manifest.input_shape)
+        unit = max(1, table.num_rows)
+        [part] = stream.parts(unit, most=unit)
+        return part.features
 
     def module(self) -> EnsembleModule:
         """Return the current generation as a `torch.nn.Module`, in evaluation mode and on the CPU.

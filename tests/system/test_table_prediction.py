@@ -57,6 +57,15 @@ def test_a_table_in_parts_has_the_predictions_of_the_whole(run: TrainedRun, tmp_
     assert labels["label"].to_pylist() == whole.argmax(axis=1).tolist()
 
 
+def test_an_id_may_be_there_again(run: TrainedRun, tmp_path: Path) -> None:
+    table = pq.read_table(tmp_path / "many.parquet").slice(0, 3).take([0, 1, 1, 2])
+    pq.write_table(table, tmp_path / "again.parquet")
+    with raymu.open_run(run.location) as opened:
+        opened.predict_file(tmp_path / "again.parquet", tmp_path / "out.parquet")
+        np.testing.assert_array_equal(probabilities(tmp_path / "out.parquet"), opened.predict(table))
+    assert pq.read_table(tmp_path / "out.parquet")["id"].to_pylist() == table["id"].to_pylist()
+
+
 def test_a_table_in_parts_has_the_evaluation_of_the_whole(run: TrainedRun, tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "many.parquet")
     with raymu.open_run(run.location) as opened:
