@@ -3,30 +3,33 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost
 from raymu.runtime.fleet import RayFleet
 from raymu.runtime.messages import Failure, MessageCipher
-from raymu.runtime.metrics import RunMetrics, measured_coordinator
 from raymu.runtime.ray_internals import as_remote
 from raymu.service.coordinator.calls import Call
-from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.event_log import log_event
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import RoomWait, StageProgress
 from raymu.store.run import RunStore
 
+if TYPE_CHECKING:
+    from raymu.runtime.metrics import RunMetrics
+    from raymu.service.coordinator.coordinator import Coordinator
+
 
 class CoordinatorService:
     """A coordinator with a fleet of actors. Whoever it exchanges messages with has the key of the run."""
 
-    _coordinator: Coordinator | None = None
+    _coordinator: "Coordinator | None" = None
     _cipher: MessageCipher
     _run_id: str
-    _metrics: RunMetrics
+    _metrics: "RunMetrics"
 
     def __init__(self) -> None:
         self._listeners: list[asyncio.Queue[StageProgress | RoomWait | None]] = []
@@ -74,6 +77,13 @@ class CoordinatorService:
         store = RunStore(location, trust=trust)
         self._cipher, self._run_id = MessageCipher(store), store.manifest.run_id
         fleet = await asyncio.to_thread(partial(RayFleet, store, on_wait=self._tell_of_waiting))
+        if first:
+            fleet.expect_work()
+        await asyncio.to_thread(
+            import_module, "raymu.runtime.metrics"
+        )  # a coordinator's modules, while an actor starts
+        from raymu.runtime.metrics import measured_coordinator
+
         self._coordinator, self._metrics = measured_coordinator(store, fleet, first)
         return self._coordinator.workers
 

@@ -126,6 +126,10 @@ class RayFleet:
                     raise WorkerLost(work.shard, attempt, first_sentence(error)) from error
         raise AssertionError("the last attempt returns or raises")
 
+    def expect_work(self) -> None:
+        """Start an actor for work that is about to come, so that what is done before that takes place beside its start."""
+        self._pool.expect_work()
+
     async def warm_up(self) -> None:
         """Start as many actors as there is room and work for, and wait until they answer."""
         await self._pool.warm_up(self._most_actors)

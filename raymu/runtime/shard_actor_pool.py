@@ -123,6 +123,12 @@ class ShardActorPool:
             raise
         self._release(member)
 
+    def expect_work(self) -> None:
+        """Start an actor if there is none, and wait for nothing: work is about to come. Without work it ends as others do."""
+        if not self._members and self._room:
+            self._start_one()
+            self._reconcile()
+
     async def warm_up(self, count: int) -> None:
         """Start actors and wait until they answer. Stop waiting at START_TIMEOUT_S if at least one answers."""
         self._is_warming = True

@@ -77,6 +77,24 @@ def test_a_fleet_without_room_says_what_it_waits_for_and_since_when(
     assert "a shard asks for 8 CPU; free on the cluster: 7 CPU of 8 CPU" in str(first)
 
 
+def test_an_actor_that_was_started_for_expected_work_does_it(tmp_path: Path) -> None:
+    store = write_run(tmp_path, cpus_per_shard=8)
+
+    async def train() -> None:
+        fleet = RayFleet(store)
+        fleet.expect_work()
+        fleet.expect_work()
+        [expected] = fleet._pool._members
+        coordinator = Coordinator(store, fleet)
+        try:
+            await coordinator.train(no_progress)
+            assert fleet._pool._members == [expected]
+        finally:
+            await coordinator.close()
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+
+
 def test_the_log_names_the_run_that_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[dict[str, object]] = []
     monkeypatch.setattr(
