@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raymu.config import ClusterConfig
+from raymu.core import fleet_choice
 from raymu.core.fleet_choice import FleetChoice, FleetWork, forecast_fleet
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.verdict import Verdict
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from raymu.data.row_stream import RowStream
+    from raymu.data.table_stream import TableStream
     from raymu.service.audit.audit import RunTasks
     from raymu.service.coordinator.client import CoordinatorClient
+    from raymu.service.placed_samples import PlacedRows
+    from raymu.service.placement import Placement
     from raymu.service.prediction import Ensemble
     from raymu.service.requests.revocation import Revocation
     from raymu.service.table_prediction import PredictedPart
@@ -301,6 +305,40 @@ class ChosenBackend:
         """Whether a coordinator of the run is up on a cluster, or was when it was last heard of."""
         presence = self.store.presence.read()
         return presence is not None and presence.is_detached and not presence.is_cluster_gone
+
+
+class PlaceOfRows:
+    """Chooses where the samples of a new run are placed. Entered, it stays connected to a cluster that it joined."""
+
+    def __init__(self, cluster: ClusterConfig) -> None:
+        """Remember the settings of the new run's cluster."""
+        self._cluster, self._stack = cluster, ExitStack()
+
+    def __enter__(self) -> PlaceOfRows:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __call__(self, stream: TableStream, placement: Placement, store: RunStore) -> PlacedRows:
+        """Return what places a table: a cluster only a large one. Raises DeviceUnavailable, DataInvalid."""
+        if not (self._may_use_ray and stream.is_larger(placement.reading.columns, fleet_choice.INGEST_ON_RAY_BYTES)):
+            from raymu.service.ingest import rows_here
+
+            return rows_here(stream, placement, store)
+        from raymu.runtime.cluster import cluster_connection
+        from raymu.runtime.ingest import RowsOnRay
+
+        self._stack.enter_context(cluster_connection(self._cluster))
+        return RowsOnRay(stream, placement, store)
+
+    @property
+    def _may_use_ray(self) -> bool:
+        if self._cluster.fleet != "auto":
+            return self._cluster.fleet == "ray"
+        from raymu.runtime.known_cluster import joined_cluster
+
+        return joined_cluster(self._cluster.address) is not None
 
 
 def usable_cpus() -> int:

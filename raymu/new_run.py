@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from raymu.api import Run, open_run
+from raymu.backends import PlaceOfRows
 from raymu.callbacks.callback import Callback
 from raymu.config import Config
 from raymu.core.records import SampleId
@@ -82,29 +83,31 @@ def train(
     others = [open_run(other) for other in revocations_of]
     for other in others:
         other.require_not_rolled_back()  # an older copy would not know of later revocations
-    prepared = prepare_run(
-        own,
-        run.location,
-        frame,
-        exclude=exclude,
-        exclude_owners=exclude_owners,
-        revoked_by=[other._store for other in others],
-        inexact=inexact,
-    )
-    begin_phase(WRITING)
-    prepared.write()
-    remember(demands_of(own))  # so that this user's later commands on the run ask nothing
-    try:
-        run._train(progress, left_out=prepared.left_out)
-    except BaseException as error:
-        with suppress(RaymuError, OSError, MemoryError):
-            run.close()
-        if isinstance(error, _USER_ERRORS):
-            prepared.remove()
-        elif isinstance(error, RaymuError | OSError | MemoryError) and getattr(error, "exit_code", 2) == 2:
-            mark_unfinished(error)  # the run stays
-        raise
-    return run
+    with PlaceOfRows(replace(own.cluster, address=address or own.cluster.address)) as place:
+        prepared = prepare_run(
+            own,
+            run.location,
+            frame,
+            exclude=exclude,
+            exclude_owners=exclude_owners,
+            revoked_by=[other._store for other in others],
+            inexact=inexact,
+            rows=place,
+        )
+        begin_phase(WRITING)
+        prepared.write()
+        remember(demands_of(own))  # so that this user's later commands on the run ask nothing
+        try:
+            run._train(progress, left_out=prepared.left_out)
+        except BaseException as error:
+            with suppress(RaymuError, OSError, MemoryError):
+                run.close()
+            if isinstance(error, _USER_ERRORS):
+                prepared.remove()
+            elif isinstance(error, RaymuError | OSError | MemoryError) and getattr(error, "exit_code", 2) == 2:
+                mark_unfinished(error)  # the run stays
+            raise
+        return run
 
 
 def _samples_and_run(

@@ -9,6 +9,10 @@ START_RAY_S = 4.0
 START_ACTORS_S = 5.0
 """Seconds until the coordinator's actor and the first shard actors are up, which import PyTorch. Measured there too."""
 
+INGEST_ON_RAY_BYTES = 2**30
+"""Bytes of a table's columns beyond which a cluster reads it. Its workers and two pipelines take some ten seconds to start,
+in which one process reads a good part of that."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FleetChoice:

@@ -52,6 +52,16 @@ class TableStream:
         """
         return (batch for batch in self._read(names, rows, skip) if batch.num_rows)
 
+    def is_larger(self, names: Sequence[str], size: int) -> bool:
+        """Return whether some columns have more bytes, by their sizes in the files. Raises DataInvalid."""
+        if not self._files:
+            return sum(batch.nbytes for batch in self.batches(names)) > size
+        for file in self._files:  # until it is known, since there may be many
+            size -= file.part.size(names)
+            if size < 0:
+                return True
+        return False
+
     def pieces(self, names: Sequence[str], *, most_bytes: int) -> Iterator["TablePiece"]:
         """Divide the table, in the order of its rows.
 
@@ -184,6 +194,13 @@ class _Part:
             return None if self.is_read_whole else self.file.row_groups(columns)
         except (OSError, pa.ArrowException, ValueError) as error:
             raise _unreadable(self.file, error) from error
+
+    def size(self, columns: Sequence[str]) -> int:
+        """Return the bytes of some columns; those of the file, where its metadata do not say it. Raises DataInvalid."""
+        groups = self.row_groups(columns)
+        if groups is not None:
+            return sum(size for _, size in groups)
+        return int(self.file.system.get_file_info([self.file.path])[0].size or 0)
 
     def batches(self, columns: Sequence[str], rows: int | None, skip: int) -> Iterator[pa.Table]:
         """Yield some columns, as far as the file has them, after the first `skip` rows. Raises DataInvalid."""

@@ -32,7 +32,7 @@ class MessageCipher:
 
     def encrypt(self, message: object) -> bytes:
         """Return a message encrypted."""
-        return self._cipher.encrypt(_pickled(message), bound_to=self._run)
+        return self._cipher.encrypt(pickled(message), bound_to=self._run)
 
     def decrypt(self, payload: bytes) -> Any:
         """Return a message that was encrypted with the key of this run. Raise the error of a `Failure`.
@@ -49,7 +49,7 @@ class MessageCipher:
         return message
 
 
-def _pickled(message: object) -> bytes:
+def pickled(message: object) -> bytes:
     """Pickle a message. An error of a foreign class that pickle cannot make again is replaced by its name."""
     if not isinstance(message, Failure):
         return pickle.dumps(message)

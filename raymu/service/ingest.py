@@ -31,6 +31,7 @@ from raymu.data.values import as_id
 from raymu.errors import (
     ConfigInvalid,
     DataInvalid,
+    DeviceUnavailable,
     RaymuError,
     RequestInvalid,
     StorageFailed,
@@ -82,13 +83,16 @@ class PreparedRun:
         return self.placed.samples
 
     def write(self) -> None:
-        """Write the run's copy of the samples, shard by shard. Raises StorageFailed, after removing what was written."""
+        """Write the run's copy of the samples, shard by shard.
+
+        Raises StorageFailed, or DeviceUnavailable if a cluster fails, after removing what was written.
+        """
         try:
             shards = self.placed.write(self.store, Config.parse(self.manifest.config))
             self.store.create(
                 self.manifest, shards, held_out=self.held_out, base=self.base, is_begun=self.placed.is_run_begun
             )
-        except StorageFailed:
+        except (StorageFailed, DeviceUnavailable):
             self.remove()
             raise
         finally:
@@ -152,11 +156,11 @@ def prepare_run(
         spec=None if form.columns is None else _spec_of_task(config, reading),
     )
     new_folders = store.files.missing_folders()
-    kept = (rows or _rows_here)(stream, placement, store)
+    kept = (rows or rows_here)(stream, placement, store)
     placed = PlacedSamples(stream, placement, kept, location=store.files.display_location)
+    if kept.is_run_begun:
+        store.begin()
     try:
-        if kept.is_run_begun:
-            store.begin()
         return _prepared(config, store, placed, reading, named, new_folders=new_folders, inexact=inexact)
     except BaseException:
         placed.close()
@@ -237,7 +241,7 @@ def _prepared(
     )
 
 
-def _rows_here(stream: TableStream, placement: Placement, store: RunStore) -> PlacedRows:
+def rows_here(stream: TableStream, placement: Placement, store: RunStore) -> PlacedRows:
     """Place the samples in this process."""
     return RowsHere(stream, placement, folder=_scratch_folder(store.files.local))
 
