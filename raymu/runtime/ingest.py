@@ -145,8 +145,8 @@ class RowsOnRay:
             return in_order([])
         seal, find = _seal_of(self._store), partial(_find_repeated, location=self._store.location)
         partitions = self._partitions(16 * self._row_count, groups=64)
-        found = _grouped(self._keys, GROUP, find, partitions=partitions)
-        groups = [read_key_rows(_message(seal, payload, "repeated")) for payload in found]
+        messages = _grouped(self._keys, GROUP, find, partitions=partitions)
+        groups = [read_key_rows(_message(seal, payload, "repeated")) for payload in messages]
         self._keys = []
         return in_table(in_order(groups), np.array(self._starts, dtype=np.int64))
 
@@ -275,7 +275,7 @@ def _silent_pipeline() -> Iterator[None]:
 
 @contextmanager
 def _quiet_context(context: Any) -> Iterator[None]:
-    wanted_values = {
+    settings = {
         "enable_progress_bars": False,
         "enable_operator_progress_bars": False,
         "print_on_execution_start": False,
@@ -283,12 +283,12 @@ def _quiet_context(context: Any) -> Iterator[None]:
         "shuffle_compression": "none",  # what is sealed cannot be compressed
         "target_max_block_size": None,  # what one worker brings together is not divided: a group would be
     }
-    before = {name: getattr(context, name) for name in wanted_values if hasattr(context, name)}
+    before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
     logger = logging.getLogger("ray.data")
     handlers = {handler: handler.level for handler in logger.handlers if isinstance(handler, logging.StreamHandler)}
     try:
         for name in before:
-            setattr(context, name, wanted_values[name])
+            setattr(context, name, settings[name])
         for handler in handlers:
             handler.setLevel(logging.CRITICAL + 1)
         yield

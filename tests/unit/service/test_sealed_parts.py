@@ -33,20 +33,20 @@ def shuffled(tables: list[pa.Table]) -> pa.Table:
 def test_the_rows_of_a_shard_come_in_the_order_of_the_parts() -> None:
     shards = [np.array([1, 0, 1, 3]), np.array([3, 3, 1, 0]), np.array([0, 0, 0, 1])]
     first, second = rows_of(0, 4), rows_of(4, 4)
-    one = row_records([(first, shards[0]), (second, shards[1])], part=0, seal=SEAL)
-    other = row_records([(rows_of(8, 4), shards[2])], part=1, seal=SEAL)
-    assert one[SHARD].to_pylist() == [0, 1, 3]
-    records = shuffled([one, other])
-    found = {}
+    earlier = row_records([(first, shards[0]), (second, shards[1])], part=0, seal=SEAL)
+    later = row_records([(rows_of(8, 4), shards[2])], part=1, seal=SEAL)
+    assert earlier[SHARD].to_pylist() == [0, 1, 3]
+    records = shuffled([earlier, later])
+    opened = {}
     for shard in (0, 1, 3):
         of_shard = records.filter(pa.compute.equal(records[SHARD], shard))
-        found[shard] = pa.concat_tables(open_rows(of_shard, SEAL))["id"].to_pylist()
+        opened[shard] = pa.concat_tables(open_rows(of_shard, SEAL))["id"].to_pylist()
     names = [f"sample-{number}" for number in range(12)]
     numbers = np.concatenate(shards).tolist()
-    wanted = {
+    expected = {
         shard: [name for name, number in zip(names, numbers, strict=True) if number == shard] for shard in (0, 1, 3)
     }
-    assert found == wanted
+    assert opened == expected
 
 
 def test_records_show_nothing_and_are_bound_to_their_shard_and_their_run() -> None:
