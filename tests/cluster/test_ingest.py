@@ -92,6 +92,18 @@ def test_ids_that_occur_again_in_another_file_are_refused_and_nothing_is_left(tm
     assert refusals[0] == refusals[1]
 
 
+@pytest.mark.nightly
+def test_held_out_samples_that_are_trained_on_are_counted(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=120)
+    pq.write_table(table, tmp_path / "all.parquet", row_group_size=50)
+    pq.write_table(table.slice(100), tmp_path / "held-out.parquet")
+    config = make_config(tmp_path / "all.parquet", validation={"data": str(tmp_path / "held-out.parquet")})
+    rows = partial(ingest.RowsOnRay, part_bytes=2000)
+    with pytest.raises(DataInvalid, match="has 19 samples of the training data"):
+        prepare_run(config, str(tmp_path / "run"), rows=rows, exclude=table["id"].to_pylist()[-1:])
+    assert not (tmp_path / "run").exists()
+
+
 def test_only_a_large_table_is_placed_on_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_samples(tmp_path / "all.parquet")
     monkeypatch.setattr("raymu.core.fleet_choice.INGEST_ON_RAY_BYTES", 10**6)
