@@ -35,6 +35,7 @@ TOGETHER = (
     "opening",
     "sample_lookup",
     "prediction",
+    "table_prediction",
     "large_run",
 )
 """Scripts that `run_all` runs."""

@@ -53,11 +53,14 @@ def map_in_order(
 
 @contextmanager
 def _context() -> Iterator[None]:
-    """Make what is built meanwhile silent, and keep its order."""
+    """Make what is built meanwhile silent, and keep its order. Ray Data copies its settings when it builds something."""
     with warnings.catch_warnings():  # of Ray Data, which warns of its own defaults too
         warnings.simplefilter("ignore", DeprecationWarning)
-        context = DataContext.get_current().copy()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True
-        with DataContext.current(context):
+        context = DataContext.get_current()
+        options = context.execution_options
+        before = context.enable_progress_bars, options.preserve_order
+        context.enable_progress_bars, options.preserve_order = False, True
+        try:
             yield
+        finally:
+            context.enable_progress_bars, options.preserve_order = before
