@@ -2,10 +2,10 @@
 
 Method: a run of 8 shards and 5 slices with a logistic model is trained. Then made-up requests for one sample are committed
 to its journal as a coordinator does: each is accepted, rewound, repaired, published and purged, and has a signed
-receipt. After 100, 1,000 and 10,000 of them, one process reads the status of the run, and another takes it over as a
-coordinator does. Each of them opens the run from the newest snapshot, and then once more without any snapshot and with the
-hash of the whole journal, as earlier versions did. CPU time, and peak memory above the imports. It takes ten
-minutes.
+receipt. After 10 to 100,000 of them, one process reads the status of the run, and another takes it over as a coordinator
+does. Each of them opens the run from the newest snapshot and the 125 events after it. Up to 10,000 requests they open it
+once more without any snapshot and with the hash of the whole journal, as earlier versions did. CPU time, wall time, and peak
+memory above the imports.
 
 Conclusion: opening a run reads one snapshot and at most a few hundred events, however many requests are done.
 """
@@ -48,10 +48,13 @@ from raymu.store.journal.transaction import Transaction
 from raymu.store.receipts import sign_receipts
 from raymu.store.run import RunStore
 
-REQUESTS, SMOKE_REQUESTS = (100, 1_000, 10_000), (20, 60)
+REQUESTS, SMOKE_REQUESTS = (10, 100, 1_000, 10_000, 100_000), (20, 60)
+MOST_FROM_ALL_EVENTS = 10_000
+"""Requests up to which the run is also opened from all events."""
 SHARDS, SLICES = 8, 5
-GROUP = 50
-"""Requests of one transaction here, which saves time. Their events are those of requests that came one by one."""
+GROUP, LAST = 1_000, 25
+"""Most requests of one transaction here, which saves time, and the last ones, which no snapshot covers. Their events are
+those of requests that came one by one."""
 WHAT = {"status": "status", "takeover": "takeover"}
 HOW = {"snapshot": "from a snapshot", "all events": "from all events"}
 
@@ -220,12 +223,13 @@ def _measure(sizes: tuple[int, ...]) -> Iterator[Row]:
             made_up = MadeUpRequests(RunStore(f"{folder}/run"))
             made_up.number = done
             while done < size:
-                made_up.commit(min(GROUP, size - done))
-                done += min(GROUP, size - done)
+                number = min(GROUP, size - done - LAST) if size - done > LAST else size - done
+                made_up.commit(number)
+                done += number
             made_up.close()
             journal_mb = (Path(folder) / "run" / "journal.sqlite").stat().st_size / 1e6
             for what in WHAT:
-                for how in HOW:
+                for how in [*HOW][: 2 if size <= MOST_FROM_ALL_EVENTS else 1]:
                     usage = _in_own_process(f"{folder}/run", what, how)
                     row = {"requests": size, "what": what, "how": how, "journal_mb": journal_mb, **usage}
                     print(row, file=sys.stderr)
@@ -263,16 +267,17 @@ def _peak_mb() -> float:
 
 
 def summary(rows: pd.DataFrame) -> str:
+    usages = rows.set_index(["requests", "what", "how"])
+    most = rows.loc[rows["how"] == "all events", "requests"].max()
+    sizes = ((rows["requests"].min(), "snapshot"), (most, "all events"), (rows["requests"].max(), "snapshot"))
     cells = []
-    for requests in (rows["requests"].min(), rows["requests"].max()):
-        usages = rows[rows["requests"] == requests].set_index(["what", "how"])
+    for requests, how in sizes:
         parts = [
-            f"{what} {usages.loc[what, 'snapshot']['cpu_s']:.2f} s and {usages.loc[what, 'snapshot']['memory_mb']:.0f} MB "
-            f"(from all events {usages.loc[what, 'all events']['cpu_s']:.2f} s and "
-            f"{usages.loc[what, 'all events']['memory_mb']:.0f} MB)"
+            f"{what} {usages.loc[(requests, what, how)]['cpu_s']:.2f} s of CPU time and "
+            f"{usages.loc[(requests, what, how)]['memory_mb']:.0f} MB"
             for what in WHAT
         ]
-        cells.append(f"{count(int(requests))} requests: {', '.join(parts)}")
+        cells.append(f"{count(int(requests))} requests, {HOW[how]}: {', '.join(parts)}")
     return "; ".join(cells)
 
 

@@ -55,12 +55,27 @@ class GenerationFiles:
         payload = self._files.read(generation_path(number))
         self._checked(number, payload, published.manifest_sha256, "not the generation that the journal names")
 
+    def check_chain(self, published: GenerationPublished) -> None:
+        """Compare the files of a generation, and of those that it builds on, with the journal. No whole one is decoded.
+
+        Raises FileMissing, FileCorrupt.
+        """
+        first, *records = published.numbers
+        sha256, problem = published.manifest_sha256, "not the generation that the journal names"
+        for number in reversed(records):
+            payload = self._files.read(generation_path(number))
+            sha256 = self._checked(number, payload, sha256, problem).previous_sha256
+            problem = "not the one that the record after it names"
+        self._check_bytes(first, self._files.read(generation_path(first)), sha256, problem)
+
     def _checked(self, number: int, payload: bytes, sha256: str, problem: str) -> Generation:
-        source = self._source(number)
-        if hashlib.sha256(payload).hexdigest() != sha256:
-            raise FileCorrupt(source, problem)
-        generation: Generation = unseal(Generation, payload, self._keys.hash_key, source=source)
+        self._check_bytes(number, payload, sha256, problem)
+        generation: Generation = unseal(Generation, payload, self._keys.hash_key, source=self._source(number))
         return generation
+
+    def _check_bytes(self, number: int, payload: bytes, sha256: str, problem: str) -> None:
+        if hashlib.sha256(payload).hexdigest() != sha256:
+            raise FileCorrupt(self._source(number), problem)
 
     def _source(self, number: int) -> str:
         return self._files.display_path(generation_path(number))

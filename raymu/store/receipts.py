@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -48,7 +49,6 @@ def sign_receipts(
         event: Number of the journal event that completes them.
         signing_key: 32 bytes
     """
-    raymu_version = version("raymu")  # read from a file, so once for all
     signed_by = public_key(signing_key).hex()
     for receipt in receipts:
         number = after.number + 1 if after else 1
@@ -57,13 +57,18 @@ def sign_receipts(
             "number": number,
             "previous_sha256": after.sha256 if after else "",
             "event": event,
-            "raymu_version": raymu_version,
+            "raymu_version": _own_version(),
             "public_key": signed_by,
         }
         tree = to_tree(receipt) | {_CHAIN: link}
         document = canonical_json(tree | {_SIGNATURE: sign(canonical_json(tree), signing_key)}).decode()
         after = ReceiptRow(number=number, request_id=receipt.request_id, document=document)
         yield after
+
+
+@cache
+def _own_version() -> str:
+    return version("raymu")  # read from a file, so once in a process
 
 
 def check_receipts(rows: Iterable[ReceiptRow], *, run: str, public_key: bytes) -> Iterator[tuple[int, Receipt]]:

@@ -365,6 +365,11 @@ class RevocationBoard:
         """Whether shards serve their states while requests wait for them, as the run is configured to."""
         return self._shape.unlearning.on_accept is OnAccept.KEEP
 
+    @property
+    def awaited_shards(self) -> frozenset[int]:
+        """The shards that a request waits for."""
+        return frozenset(self._index.awaited)
+
     def pending_requests(self, shard: int) -> list[str]:
         """Return the requests that a shard is not repaired for."""
         return self._shards[shard].pending

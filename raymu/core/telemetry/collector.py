@@ -22,8 +22,8 @@ from raymu.core.records import Remedy
 from raymu.core.residuals import residuals_by
 from raymu.core.telemetry import metrics
 from raymu.core.telemetry.metrics import SHARD_DUTIES, TRAINING, Measurement, MetricKind, ShardActivity
+from raymu.core.telemetry.shard_totals import ShardTotals
 from raymu.core.verdict import Verdict
-from raymu.core.workload import settle_passes
 
 MOST_SHARDS = 64
 """Runs with more shards have no series for each shard, since Prometheus keeps every label value that it ever saw."""
@@ -49,6 +49,7 @@ class MetricsCollector:
             name: Name of the run's directory.
         """
         self._name = name
+        self._totals = ShardTotals()
         self._board, self._receipts = board, receipts
         self._count_workers = workers
         self._workers = 0
@@ -134,16 +135,20 @@ class MetricsCollector:
         return gauges
 
     def _shard_gauges(self) -> list[Measurement]:
-        lineages = self._board.lineages
+        lineages, totals = self._board.lineages, self._totals
+        totals.update(lineages, self._board.epochs)
         running = {command.shard for command in self._board.repairs}
-        duties = Counter(self._activity(lineage.shard, running) or str(lineage.exactness) for lineage in lineages)
+        waiting = self._board.awaited_shards - running
+        duties = Counter(totals.exactness)
+        duties.subtract(str(lineages[shard].exactness) for shard in running | waiting)
+        duties.update({ShardActivity.RUNNING: len(running), ShardActivity.WAITING: len(waiting)})
         listed = lineages if len(lineages) <= MOST_SHARDS else ()
         return [
             *(metrics.SHARDS.of(float(duties[duty]), duty=duty) for duty in SHARD_DUTIES),
-            metrics.SAMPLES.of(float(sum(lineage.samples for lineage in lineages))),
+            metrics.SAMPLES.of(float(totals.samples)),
             metrics.WORKERS.of(float(self._workers)),
-            metrics.DEBT_SHARDS.of(float(sum(bool(lineage.debts) for lineage in lineages))),
-            metrics.DEBT_PASSES.of(float(settle_passes(lineages, self._board.epochs))),
+            metrics.DEBT_SHARDS.of(float(totals.debt_shards)),
+            metrics.DEBT_PASSES.of(float(totals.debt_passes)),
             *(
                 metrics.SHARD_SECONDS_PER_PASS.of(lineage.seconds_per_pass, shard=str(lineage.shard))
                 for lineage in listed
@@ -164,12 +169,6 @@ class MetricsCollector:
             for samples, value in asdict(mean.change).items()
             if value is not None
         ]
-
-    def _activity(self, shard: int, running: set[int]) -> ShardActivity | None:
-        """Return what a shard is busy with; None if it is idle."""
-        if shard in running:
-            return ShardActivity.RUNNING
-        return ShardActivity.WAITING if self._board.pending_requests(shard) else None
 
     def _update_deadlines(self, now: datetime) -> None:
         owed = self._board.owed

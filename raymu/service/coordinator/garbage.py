@@ -85,8 +85,12 @@ class GarbageCollector:
 
     def _needed(self) -> set[FileRef]:
         """Return every file that is served, or that running work starts from, aims at or has reported."""
-        store, running = self._session.store, self._board.awaited
-        needed = {file for lineage in (*self._board.lineages, *self._publisher.served) for file in lineage.files}
+        store, running, published = self._session.store, self._board.awaited, self._board.published_command
+        self._publisher.require_sound()  # nothing is deleted from a run whose generation is damaged
+        lineages = self._board.lineages
+        served = zip(published.lineages, lineages, strict=True) if published else ()
+        others = [before for before, now in served if before is not now]
+        needed = {file for lineage in (*lineages, *others) for file in lineage.files}
         needed |= set(self._board.tables) | store.shared_files
         needed |= set(filter(None, self._board.indexes)) | set(
             store.manifest.routes_with(self._board.added_routes) or ()

@@ -5,7 +5,7 @@ from functools import partial
 from raymu.core.commands import PublishGeneration, Purge
 from raymu.core.events import GenerationPublished, RequestsPurged
 from raymu.core.receipts import Receipts
-from raymu.core.records import Generation, ShardLineage
+from raymu.core.records import Generation
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.service.coordinator.session import Session
 from raymu.store.journal.transaction import Transaction
@@ -35,11 +35,6 @@ class Publisher:
         return self.published.numbers if self.published else range(0)
 
     @property
-    def served(self) -> tuple[ShardLineage, ...]:
-        """The lineages of the generation that predictions are made from. Raises FileMissing, FileCorrupt."""
-        return self._session.store.generations.read(self.published).lineages if self.published else ()
-
-    @property
     def is_behind(self) -> bool:
         """True if the files are an older copy than the journal."""
         return self.published is not None and self._session.store.generations.is_behind(self.published.number)
@@ -48,10 +43,15 @@ class Publisher:
     def is_sound(self) -> bool:
         """True if the generation that the journal names is there and unchanged."""
         try:
-            _ = self.served
+            self.require_sound()
         except (FileMissing, FileCorrupt):
             return False
         return True
+
+    def require_sound(self) -> None:
+        """Raise FileMissing or FileCorrupt unless the generation that the journal names is there and unchanged."""
+        if self.published is not None:
+            self._session.store.generations.check_chain(self.published)
 
     async def publish(self, command: PublishGeneration) -> GenerationPublished:
         """Write a generation. The caller has the turn. Raises CoordinatorSuperseded, StorageFailed."""

@@ -13,8 +13,10 @@ from raymu.core.records import Remedy
 from raymu.core.requests import RevocationRequest
 from raymu.core.telemetry.collector import MOST_SHARDS
 from raymu.core.telemetry.metrics import METRICS, MetricKind
+from raymu.core.telemetry.shard_totals import ShardTotals
 from raymu.core.verdict import Verdict
-from tests.unit.core.examples import NOW, accepted, request
+from tests.unit.core.commands import repaired, repairs
+from tests.unit.core.examples import NOW, accepted, request, trained_board
 from tests.unit.core.metered_run import MeteredRun
 
 DAY_S = 24 * 3600.0
@@ -234,3 +236,23 @@ def test_overdue_requests_and_all_missed_deadlines_are_shown() -> None:
 
 def test_a_run_has_a_name_beside_its_id() -> None:
     assert MeteredRun().gauges()["run", "letter"] == 1.0
+
+
+def test_totals_follow_the_shards_that_changed() -> None:
+    board, totals = trained_board(), ShardTotals()
+    totals.update(board.lineages, board.epochs)
+    assert totals.debt_shards == 0
+    commands = repairs(board.handle(accepted(*(patched(f"r{shard}", shard) for shard in range(2)))))
+    for ended, command in enumerate(commands, start=1):
+        board.handle(repaired(command))
+        totals.update(board.lineages, board.epochs)
+        anew = ShardTotals()
+        anew.update(board.lineages, board.epochs)
+        assert +totals.exactness == +anew.exactness
+        assert (totals.samples, totals.debt_shards, totals.debt_passes) == (
+            anew.samples,
+            anew.debt_shards,
+            anew.debt_passes,
+        )
+        assert totals.debt_shards == ended
+    assert sum(totals.exactness.values()) == len(board.lineages)
