@@ -23,17 +23,17 @@ def test_one_revocation_replays_the_journal_once_and_reads_one_index_once(
 ) -> None:
     run = trained_run()
     reads: list[str] = []
-    replay, read = Journal.events, RunStore.read_index
+    replay, read = Journal.sealed_events, RunStore.read_index
 
-    def count_replay(journal: Journal) -> Any:
+    def count_replay(journal: Journal, **options: Any) -> Any:
         reads.append("journal")
-        return replay(journal)
+        return replay(journal, **options)
 
     def count_read(store: RunStore, files: SampleFiles) -> ShardIndex:
         reads.append("samples")
         return read(store, files)
 
-    monkeypatch.setattr(Journal, "events", count_replay)
+    monkeypatch.setattr(Journal, "sealed_events", count_replay)
     monkeypatch.setattr(RunStore, "read_index", count_read)
     with raymu.open_run(run.location) as opened_run:
         opened_run.revoke(run.ids(shard=0)[:2], strategy="dpus")
