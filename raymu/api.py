@@ -281,6 +281,10 @@ class Run:
         self.close()
         return self._backend.stop()
 
+    def is_on_cluster(self) -> bool:
+        """Return whether requests would be carried out on a Ray cluster now, and not in this process."""
+        return self._backend.is_on_cluster(Settle())
+
     def warm_up(self) -> None:
         """Start the workers now, so that the first request does not wait for them."""
         self._call(WarmUp())
@@ -713,6 +717,13 @@ class Run:
         """
         rows = self._rows(features)
         return self._served.answer(lambda ensemble: ensemble.predict(rows), self._require_nothing_lost)
+
+    def predict_with_generation(self, features: Rows | object) -> tuple[int, npt.NDArray[np.float32]]:
+        """Predict as `predict` does, and return the number of the generation with the predictions."""
+        rows = self._rows(features)
+        return self._served.answer(
+            lambda ensemble: (ensemble.generation.number, ensemble.predict(rows)), self._require_nothing_lost
+        )
 
     def evaluate(self, features: Rows | object, labels: Targets | None = None) -> Evaluation:
         """Measure the score of the current generation: the accuracy, or R2 of numbers.

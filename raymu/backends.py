@@ -74,6 +74,10 @@ class Backend(Protocol):
         """
         ...
 
+    def is_on_cluster(self, call: Call[Any]) -> bool:
+        """Return whether a call would be carried out on a cluster."""
+        ...
+
     def start(self) -> bool:
         """Start a detached coordinator. Return whether one was running. Raises RequestInvalid, DeviceUnavailable."""
         ...
@@ -116,6 +120,9 @@ class LocalBackend:
         from raymu.service.table_prediction import predict_here
 
         return predict_here(rows, ensemble, start)
+
+    def is_on_cluster(self, call: Call[Any]) -> bool:  # noqa: ARG002
+        return False
 
     def start(self) -> bool:
         raise self._no_cluster()
@@ -168,6 +175,9 @@ class RayBackend:
 
         store = RunStore(self.location, trust=self.trust)
         return predict_on_ray(rows, ensemble, start, store=store, cluster=self.cluster)
+
+    def is_on_cluster(self, call: Call[Any]) -> bool:  # noqa: ARG002
+        return True
 
     def start(self) -> bool:
         from raymu.runtime.client import start_coordinator
@@ -255,6 +265,9 @@ class ChosenBackend:
                 say_fleet(FleetChoice(fleet="local", reason=str(problem), is_forecast=True))
                 parts = local.predict(rows, ensemble, done)
         yield from parts
+
+    def is_on_cluster(self, call: Call[Any]) -> bool:
+        return self.choose(call).fleet == "ray"
 
     def start(self) -> bool:
         return self.on_ray.start()

@@ -53,6 +53,8 @@ class RaymuCommand(click.Command):
     def _make_old_options(self) -> Iterator[tuple[click.Parameter, str]]:
         """Yield a copy of an option with an old name, and the current name, for each old name."""
         for old, current in OLD_OPTIONS.get(self.name or "", {}).items():
-            option = copy(next(param for param in self.params if current in param.opts))
-            option.opts, option.secondary_opts = [old], []
-            yield option, current
+            for param in self.params:
+                if current in param.opts:  # in none of a command of a group that has the same name
+                    option = copy(param)
+                    option.opts, option.secondary_opts = [old], []
+                    yield option, current

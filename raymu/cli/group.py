@@ -51,6 +51,12 @@ SECTIONS: Mapping[str, tuple[LazyCommand, ...]] = {
         LazyCommand("predict", "predict", "Predict the targets of a table."),
         LazyCommand("export", "export", "Write the model for programs without raymu."),
     ),
+    "Serve": (
+        LazyCommand("serve", "serve", "Serve deletions and predictions over HTTP."),
+        LazyCommand("token create", "token", "Make a token for a caller of `raymu serve`."),
+        LazyCommand("token list", "token", "Show the tokens."),
+        LazyCommand("token revoke", "token", "End a token."),
+    ),
     "Cluster": (
         LazyCommand("start", "start", "Start a coordinator that stays up."),
         LazyCommand("stop", "stop", "Stop the coordinator that stays up."),

@@ -45,15 +45,18 @@ def test_the_readme_shows_all_settings_with_their_defaults() -> None:
 def test_the_readme_shows_all_commands() -> None:
     from raymu.cli.group import SECTIONS
 
-    shown = re.findall(r"^raymu (job \w+|\w+)", "\n".join(blocks("text")), flags=re.MULTILINE)
+    shown = re.findall(r"^raymu ((?:job|token) \w+|\w+)", "\n".join(blocks("text")), flags=re.MULTILINE)
     assert set(shown) == {command.name for commands in SECTIONS.values() for command in commands}
 
 
 def test_the_readme_shows_existing_options() -> None:
     from raymu.cli.group import cli
 
-    for name, usage in re.findall(r"raymu (?:job )?(\w+)(.*)", "\n".join([*blocks("text"), *blocks("bash")])):
-        group: click.Group = cli.get_command(click.Context(cli), "job") if name == "submit" else cli  # type: ignore[assignment]
+    shown_lines = "\n".join([*blocks("text"), *blocks("bash")])
+    for group_name, name, usage in re.findall(r"raymu (job |token )?(\w+)(.*)", shown_lines):
+        group: click.Group = cli
+        if group_name:
+            group = cli.get_command(click.Context(cli), group_name.strip())  # type: ignore[assignment]
         command = group.get_command(click.Context(group), name)
         if command is None:
             continue  # a line about the project itself, such as `cd raymu`

@@ -109,6 +109,13 @@ class Revoke(Call[RevokeResult]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Accept(Call[list[SubmissionResult]]):
+    """Accept or refuse each of these requests by itself, and commit the accepted ones. A later call carries them out."""
+
+    revocations: tuple[Revocation, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Submit(Call[list[SubmissionResult]]):
     """Accept or refuse each of these requests by itself, and carry the accepted ones out."""
 

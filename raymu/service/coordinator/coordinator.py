@@ -16,6 +16,7 @@ from raymu.core.records import ShardLineage
 from raymu.data.frames import TableData
 from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, mark_unfinished
 from raymu.service.coordinator.calls import (
+    Accept,
     Call,
     Configure,
     Extend,
@@ -114,8 +115,8 @@ class Coordinator:
     async def call(self, call: Call[Result], progress: Progress) -> Result:
         """Carry out one call. Raises what the method that carries it out raises.
 
-        The error of a call other than `Revoke` and `Submit`, which mark theirs, is marked if the journal was written
-        before it: something was begun, and is not finished.
+        The error of a call is marked if the journal was written before it: something was begun, and is not finished.
+        `Accept`, `Revoke` and `Submit` mark theirs themselves.
         """
         head = self._session.journal.written
         try:
@@ -123,7 +124,7 @@ class Coordinator:
                 await self._accept_lost_requests()
             return await self._carry_out(call, progress)
         except BaseException as error:
-            if not isinstance(call, Revoke | Submit) and self._session.journal.written != head:
+            if not isinstance(call, Accept | Revoke | Submit) and self._session.journal.written != head:
                 mark_unfinished(error)
             raise
 
@@ -137,6 +138,8 @@ class Coordinator:
                 result = await self.train(progress)
             case Revoke(revocations=revocations):
                 result = await self.revoke_with_results(revocations, progress)
+            case Accept(revocations=revocations):
+                result = await self.accept(revocations)
             case Submit(revocations=revocations):
                 result = await self.submit(revocations, progress)
             case Settle(due_by=due_by):

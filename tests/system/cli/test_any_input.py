@@ -292,16 +292,17 @@ def test_any_file_of_settings_trains_or_is_refused(workshop: Workshop, factor: i
     check()
 
 
-@pytest.mark.parametrize("name", [command.name.split()[0] for commands in SECTIONS.values() for command in commands])
+@pytest.mark.parametrize("name", [command.name for commands in SECTIONS.values() for command in commands])
 def test_any_command_line_is_carried_out_or_refused(workshop: Workshop, factor: int, name: str) -> None:
     if name == "demo":
         pytest.skip("it needs Ray, and has one option")
     with click.Context(cli, info_name="raymu") as context:
-        command = cli.get_command(context, name)
-        if isinstance(command, click.Group):
-            command = command.get_command(context, "submit")
+        command: click.Command | None = cli
+        for word in name.split():
+            assert isinstance(command, click.Group)
+            command = command.get_command(context, word)
     assert command is not None
-    group = ["job", "submit"] if name == "job" else [name]
+    group = name.split()
 
     @repeated(30 * factor)
     @given(words=command_lines(command, SOUND))

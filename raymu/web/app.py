@@ -1,0 +1,330 @@
+"""The HTTP application of the service: its routes, and what they answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import generate_latest
+from starlette.exceptions import HTTPException
+
+from raymu.core.receipt import Receipt
+from raymu.errors import (
+    ConnectionLost,
+    CoordinatorLost,
+    CoordinatorSuperseded,
+    DataInvalid,
+    FileUnreadable,
+    IdempotencyConflict,
+    JournalBusy,
+    RaymuError,
+    RequestInvalid,
+    SamplesRevoked,
+    StorageFailed,
+    UnknownOwner,
+    UnknownSamples,
+)
+from raymu.service.requests.revocation import MAX_KEY_LENGTH, Revocation, SubmissionResult
+from raymu.store.codec import to_tree
+from raymu.text import one_line
+from raymu.web.access_log import AccessLog
+from raymu.web.documents import (
+    PredictionAnswer,
+    PredictionBody,
+    Problem,
+    RequestAnswer,
+    RequestBody,
+    RequestState,
+    RunOutcome,
+)
+from raymu.web.guards import Guard, Limits, role_of
+from raymu.web.metrics import ServiceMetrics
+from raymu.web.predicting import predict
+from raymu.web.served_run import ServedRun
+from raymu.web.tokens import RIGHTS, Right, Tokens
+
+_STATUSES: Mapping[type[RaymuError], int] = {
+    IdempotencyConflict: 409,
+    UnknownSamples: 404,
+    UnknownOwner: 404,
+    RequestInvalid: 422,
+    DataInvalid: 422,
+    StorageFailed: 503,
+    ConnectionLost: 503,
+    FileUnreadable: 503,
+    JournalBusy: 503,
+    CoordinatorLost: 503,
+    CoordinatorSuperseded: 503,
+}
+"""HTTP statuses of errors; others are 503 too: the service cannot answer now."""
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
+}
+
+
+class Refused(Exception):
+    """A call that is answered with a problem."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status, self.problem = status, problem
+
+
+def build_app(
+    served_runs: Mapping[str, ServedRun],
+    *,
+    tokens: Tokens,
+    log: AccessLog,
+    limits: Limits,
+    metrics: ServiceMetrics,
+    is_open: bool,
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        served_runs: Name -> run.
+        tokens: The tokens of callers.
+        log: Where calls are written.
+        limits: Limits of what callers may send.
+        metrics: The metrics that are read at /metrics.
+        is_open: Whether callers without a token may do everything, as on the loopback device without any token.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        for served in served_runs.values():
+            served.begin()
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(served.close() for served in served_runs.values()))
+            log.close()
+
+    app = FastAPI(
+        title="raymu",
+        description="Deletion requests, receipts and predictions of models whose samples can be taken out again.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        responses=_PROBLEMS,
+    )
+    app.add_middleware(Guard, tokens=tokens, log=log, limits=limits)
+
+    def needs(right: Right) -> Callable[[Request], None]:
+        def check(request: Request) -> None:
+            role = role_of(request.state.token, is_open=is_open)
+            if role is None:
+                raise Refused(401, "a valid token is needed, as Authorization: Bearer TOKEN")
+            if right not in RIGHTS[role]:
+                raise Refused(403, f"a token of the role {role} may not do this")
+
+        return check
+
+    def run_of(name: str | None) -> ServedRun:
+        if name is None and len(served_runs) == 1:
+            return next(iter(served_runs.values()))
+        if name is None:
+            raise Refused(422, f"name the run, as run: one of {', '.join(served_runs)}")
+        return _known(served_runs, name)
+
+    @app.post(
+        "/v1/requests",
+        status_code=202,
+        response_model=RequestAnswer,
+        responses={200: {"model": RequestAnswer, "description": "All of it was revoked before."}},
+        dependencies=[Depends(needs(Right.REVOKE))],
+    )
+    async def make_request(
+        body: RequestBody,
+        request: Request,
+        response: Response,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_KEY_LENGTH)] = None,
+    ) -> Any:
+        """Accept a deletion. It is committed, and will be carried out, once this answers 202."""
+        revocation = body.revocation(idempotency_key)
+        chosen = [_known(served_runs, body.run)] if body.run is not None else list(served_runs.values())
+        results = await _submit(chosen, revocation)
+        outcomes = [_outcome(served.name, result) for served, result in zip(chosen, results, strict=True)]
+        request.state.request_ids += [outcome.request_id for outcome in outcomes if outcome.request_id]
+        status = _status_of(outcomes, results)
+        if status >= 400 and not any(outcome.status == "accepted" for outcome in outcomes):
+            problem = "; ".join(f"{outcome.run}: {outcome.problem}" for outcome in outcomes if outcome.problem)
+            return JSONResponse({"error": problem, **RequestAnswer(runs=outcomes).model_dump()}, status)
+        response.status_code = status
+        if location := next((outcome.location for outcome in outcomes if outcome.location), None):
+            response.headers["Location"] = location
+        return RequestAnswer(runs=outcomes)
+
+    @app.get("/v1/requests/{request_id}", dependencies=[Depends(needs(Right.READ))])
+    async def read_request(request_id: str, request: Request) -> RequestState:
+        """Say how far a request has come."""
+        served, receipt = await asyncio.to_thread(_find_receipt, served_runs, request_id)
+        request.state.request_ids.append(receipt.request_id)
+        return _state(served.name, receipt)
+
+    @app.get("/v1/receipts/{request_id}", dependencies=[Depends(needs(Right.READ))])
+    async def read_receipt(request_id: str, request: Request) -> dict[str, Any]:
+        """Return the last receipt of a request, as it was signed."""
+        served, receipt = await asyncio.to_thread(_find_receipt, served_runs, request_id)
+        request.state.request_ids.append(receipt.request_id)
+        documents = await asyncio.to_thread(served.run.signed_receipts, [receipt.request_id])
+        if not documents:
+            raise Refused(404, "the request has no receipt yet: it is issued once its samples are purged")
+        return documents[0]
+
+    @app.get("/v1/status", dependencies=[Depends(needs(Right.OBSERVE))])
+    async def read_status() -> dict[str, Any]:
+        """Return shards, requests, debt and deadlines of every run."""
+        statuses = await asyncio.gather(*(asyncio.to_thread(served.run.status) for served in served_runs.values()))
+        return {"runs": {name: to_tree(status) for name, status in zip(served_runs, statuses, strict=True)}}
+
+    @app.post("/v1/predictions", dependencies=[Depends(needs(Right.PREDICT))])
+    async def make_predictions(body: PredictionBody) -> PredictionAnswer:
+        """Predict samples. All predictions are of one generation, which is named."""
+        served = run_of(body.run)
+        return await asyncio.to_thread(predict, served.run, served.name, body)
+
+    @app.get("/healthz")
+    async def read_health() -> dict[str, str]:
+        """Say that the process answers."""
+        return {"status": "up"}
+
+    @app.get("/readyz")
+    async def read_readiness(response: Response) -> dict[str, Any]:
+        """Say whether every run was opened, so that requests are carried out."""
+        waiting = [name for name, served in served_runs.items() if not served.is_ready]
+        response.status_code = 503 if waiting else 200
+        return {"status": "waiting" if waiting else "ready", "waiting": waiting}
+
+    @app.get("/metrics", dependencies=[Depends(needs(Right.OBSERVE))])
+    async def read_metrics() -> Response:
+        """Return the metrics, as Prometheus reads them."""
+        metrics.refresh()
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.exception_handler(Refused)
+    async def answer_refusal(_request: Request, refusal: Refused) -> JSONResponse:
+        headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
+        return JSONResponse({"error": refusal.problem}, refusal.status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        """Say what is wrong with a body, without repeating what it holds."""
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:4]) or str(first["loc"][0])
+        return JSONResponse({"error": one_line(f"{place}: {first['msg']}")}, 422)
+
+    @app.exception_handler(RaymuError)
+    async def answer_error(_request: Request, error: RaymuError) -> JSONResponse:
+        return JSONResponse({"error": one_line(error)}, _error_status(error))
+
+    @app.exception_handler(HTTPException)
+    async def answer_http_error(_request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": one_line(error.detail)}, error.status_code, error.headers)
+
+    return app
+
+
+async def _submit(served_runs: Sequence[ServedRun], revocation: Revocation) -> list[SubmissionResult | BaseException]:
+    """Send a deletion to runs, and return what each answered.
+
+    Runs that know its key answer first. If the key belongs to another deletion there, the others are not asked.
+    """
+    knowing: list[ServedRun] = []
+    if revocation.key is not None and len(served_runs) > 1:
+        are_known = await asyncio.gather(
+            *(asyncio.to_thread(_has_key, served, revocation.key) for served in served_runs)
+        )
+        knowing = [served for served, is_known in zip(served_runs, are_known, strict=True) if is_known]
+    results: dict[str, SubmissionResult | BaseException] = {}
+    for group in (knowing, [served for served in served_runs if served not in knowing]):
+        answers = await asyncio.gather(*(served.submit(revocation) for served in group), return_exceptions=True)
+        results.update(zip((served.name for served in group), answers, strict=True))
+        for answer in answers:
+            if isinstance(answer, SubmissionResult) and isinstance(answer.refusal, IdempotencyConflict):
+                raise answer.refusal
+    return [results[served.name] for served in served_runs]
+
+
+def _has_key(served: ServedRun, key: str) -> bool:
+    return any(request.request_id for request in served.run.find_requests(keys=[key]))
+
+
+def _known(served_runs: Mapping[str, ServedRun], name: str) -> ServedRun:
+    if name not in served_runs:
+        raise Refused(404, f"no run of this service has that name; it has {', '.join(served_runs)}")
+    return served_runs[name]
+
+
+def _outcome(run: str, result: SubmissionResult | BaseException) -> RunOutcome:
+    if isinstance(result, BaseException):
+        if not isinstance(result, RaymuError):
+            raise result
+        return RunOutcome(run=run, status="failed", problem=one_line(result))
+    if result.request_id is not None:
+        return RunOutcome(
+            run=run,
+            status="accepted",
+            request_id=result.request_id,
+            earlier_requests=list(result.earlier_requests),
+            location=f"/v1/requests/{result.request_id}",
+        )
+    problem, earlier = one_line(result.refusal or ""), list(result.earlier_requests)
+    if isinstance(result.refusal, SamplesRevoked):
+        location = f"/v1/requests/{earlier[0]}" if len(earlier) == 1 else None
+        return RunOutcome(
+            run=run, status="revoked before", earlier_requests=earlier, location=location, problem=problem
+        )
+    if isinstance(result.refusal, UnknownSamples | UnknownOwner):
+        return RunOutcome(run=run, status="not held", problem=problem)
+    return RunOutcome(run=run, status="refused", earlier_requests=earlier, problem=problem)
+
+
+def _status_of(outcomes: list[RunOutcome], results: list[SubmissionResult | BaseException]) -> int:
+    """Return the HTTP status of a deletion. A run that failed has to be asked again, whatever the others answered."""
+    statuses = {outcome.status for outcome in outcomes}
+    errors = [result for result in results if isinstance(result, RaymuError)]
+    if errors:
+        return max(map(_error_status, errors))
+    if "accepted" in statuses:
+        return 202
+    if "revoked before" in statuses:
+        return 200
+    if statuses == {"not held"}:
+        return 404
+    refusals = [result.refusal for result in results if isinstance(result, SubmissionResult) and result.refusal]
+    return max((_error_status(refusal) for refusal in refusals), default=422)
+
+
+def _error_status(error: RaymuError) -> int:
+    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 503)
+
+
+def _find_receipt(served_runs: Mapping[str, ServedRun], request_id: str) -> tuple[ServedRun, Receipt]:
+    for served in served_runs.values():
+        for receipt in served.run.receipts([request_id]):
+            return served, receipt
+    raise Refused(404, "no run of this service has such a request")
+
+
+def _state(run: str, receipt: Receipt) -> RequestState:
+    return RequestState(
+        run=run,
+        request_id=receipt.request_id,
+        stage=str(receipt.stage),
+        exactness=None if receipt.exactness is None else str(receipt.exactness),
+        samples=receipt.samples,
+        strategy=receipt.strategy,
+        received_at=receipt.received_at,
+        due_at=receipt.due_at,
+        due_met=receipt.due_met,
+        rewound_at=receipt.rewound_at,
+        published_at=receipt.published_at,
+        purged_at=receipt.purged_at,
+        settled_at=receipt.settled_at,
+        has_receipt=receipt.purged_at is not None,
+    )

@@ -1,0 +1,134 @@
+"""The server of the service: what it refuses to serve, and the process that serves."""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from raymu.api import Run
+from raymu.errors import ConfigInvalid, RequestInvalid
+from raymu.web.access_log import AccessLog
+from raymu.web.app import build_app
+from raymu.web.guards import Limits
+from raymu.web.metrics import ServiceMetrics
+from raymu.web.served_run import open_runs
+from raymu.web.tokens import Tokens
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSettings:
+    """Where the service is served, and how."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    tokens: Path
+    """The file of callers' tokens."""
+    access_log: Path | None = None
+    """The file that every call is written into; None writes none."""
+    certificate: Path | None = None
+    """PEM file with the certificate of the server; None serves without TLS."""
+    private_key: Path | None = None
+    """PEM file with its key."""
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        scheme = "http" if self.certificate is None else "https"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
+
+
+def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[str], None]) -> None:
+    """Serve runs until the process is interrupted or terminated. What was accepted is committed then.
+
+    Args:
+        runs: The runs.
+        settings: Where, and how.
+        on_start: Called with the URL once it answers.
+
+    Raises:
+        ConfigInvalid: A certificate or a token is missing.
+        RequestInvalid: The address is in use.
+        RaymuError: What opening a run raises.
+    """
+    tokens = Tokens(settings.tokens)
+    is_open = not tokens.has_any
+    require_safe(settings, has_tokens=not is_open)
+    metrics = ServiceMetrics()
+    served_runs = open_runs(runs, metrics.of_run)
+    app = build_app(
+        served_runs,
+        tokens=tokens,
+        log=AccessLog(settings.access_log),
+        limits=settings.limits,
+        metrics=metrics,
+        is_open=is_open,
+    )
+    if is_open:  # a page in a browser of this machine could call otherwise, under a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK_NAMES, settings.host])
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            ssl_certfile=None if settings.certificate is None else str(settings.certificate),
+            ssl_keyfile=None if settings.private_key is None else str(settings.private_key),
+            timeout_graceful_shutdown=30,
+        ),
+        on_start=lambda port: on_start(settings.url.rsplit(":", 1)[0] + f":{port}"),
+    )
+    try:
+        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that ended it
+            server.run()
+    except SystemExit as ending:  # how uvicorn says that it could not bind
+        if not server.started:
+            raise RequestInvalid(
+                f"{settings.host}:{settings.port} cannot be served on: it is in use, or no address of this machine"
+            ) from ending
+        raise
+
+
+def require_safe(settings: ServerSettings, *, has_tokens: bool) -> None:
+    """Raise ConfigInvalid if others could reach a service that asks for no token, or if a file of TLS is missing."""
+    if not settings.is_loopback and not has_tokens:
+        raise ConfigInvalid(
+            f"{settings.host} can be reached from elsewhere, and no token is valid; make one by `raymu token create`, or "
+            "serve on 127.0.0.1"
+        )
+    if (settings.certificate is None) != (settings.private_key is None):
+        raise ConfigInvalid("TLS needs both a certificate and its key; give --tls-cert and --tls-key")
+    for option, path in (("--tls-cert", settings.certificate), ("--tls-key", settings.private_key)):
+        if path is not None and not path.is_file():
+            raise ConfigInvalid(f"{option}: {path} is not a file")
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, *, on_start: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            self._on_start(self.servers[0].sockets[0].getsockname()[1])
