@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,13 +129,15 @@ def test_a_killed_actor_is_replaced_and_its_work_is_resumed(tmp_path: Path) -> N
 
 
 def require_once(stages: list[tuple[int, int]]) -> None:
-    """Check that no stage was trained again but the one whose files were being written when the actor was killed.
+    """Check that no stage was trained again but one: that whose files were being written when the actor was killed.
 
-    The last stage counts as finished only with its shard's report.
+    It is the first stage, or a later one that the actor reported before the signal reached it. The last stage counts as
+    finished only with its shard's report.
     """
-    killed, *others = [stage for stage in stages if stage[1] < 2]
-    assert len(others) == len(set(others))
-    assert others.count(killed) <= 1
+    times = Counter(stage for stage in stages if stage[1] < 2)
+    again = [stage for stage, count in times.items() if count > 1]
+    assert len(again) <= 1
+    assert max(times.values()) <= 2
 
 
 @pytest.mark.nightly
