@@ -54,6 +54,8 @@ class SteeredFleet:
             for done in (next(piece.steps) for _ in range(steps)):
                 if isinstance(done, StageProgress):
                     piece.progress(done)
+                    if self._has_failed_to_write(shard):
+                        next(piece.steps)  # which raises why
                 elif is_reply_lost:
                     return self.lose_worker(shard)
                 else:
@@ -74,6 +76,13 @@ class SteeredFleet:
 
     async def close(self) -> None:
         pass
+
+    def _has_failed_to_write(self, shard: int) -> bool:
+        """Wait for what a worker writes beside its work, so that the n-th step on the disk is always the same one."""
+        behind = self._workers[shard]._stages._behind
+        if behind._thread is not None:
+            behind._thread.join()
+        return behind._error is not None
 
     def _piece(self, shard: int) -> RunningWork:
         return next(piece for piece in self._running if piece.shard == shard and not piece.reply.done())
