@@ -15,6 +15,7 @@ from raymu.web.access_log import AccessLog
 from raymu.web.app import build_app
 from raymu.web.guards import Limits
 from raymu.web.metrics import ServiceMetrics
+from raymu.web.protocols import Protocols
 from raymu.web.served_run import open_runs
 from raymu.web.tokens import Tokens
 
@@ -35,6 +36,8 @@ class ServerSettings:
     """PEM file with the certificate of the server; None serves without TLS."""
     private_key: Path | None = None
     """PEM file with its key."""
+    protocols: Path | None = None
+    """The file of settings of webhooks and of OpenDSR; None for neither."""
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -72,6 +75,7 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
     require_safe(settings, has_tokens=not is_open)
     metrics = ServiceMetrics()
     served_runs = open_runs(runs, metrics.of_run)
+    protocols = None if settings.protocols is None else Protocols(settings.protocols, served_runs)
     app = build_app(
         served_runs,
         tokens=tokens,
@@ -80,6 +84,8 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
         metrics=metrics,
         is_open=is_open,
     )
+    if protocols is not None:
+        protocols.begin()
     if is_open:  # a page in a browser of this machine could call otherwise, under a name of its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK_NAMES, settings.host])
     server = _Server(
@@ -105,6 +111,9 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
                 f"{settings.host}:{settings.port} cannot be served on: it is in use, or no address of this machine"
             ) from ending
         raise
+    finally:
+        if protocols is not None:
+            protocols.close()
 
 
 def require_safe(settings: ServerSettings, *, has_tokens: bool) -> None:

@@ -25,6 +25,7 @@ from raymu.errors import ConfigInvalid
 )
 @click.option("--tokens", metavar="FILE", type=FILE, help="The file of callers' tokens, instead of the user's own.")
 @click.option("--access-log", metavar="FILE", type=FILE, help="File that every call is written into, without ids.")
+@click.option("--protocols", metavar="FILE", type=FILE, help="Settings of webhooks and of OpenDSR, YAML.")
 @click.option("--tls-cert", metavar="FILE", type=FILE, help="Certificate of the server, PEM.")
 @click.option("--tls-key", metavar="FILE", type=FILE, help="Key of the certificate, PEM.")
 @click.option(
@@ -41,6 +42,7 @@ def command(
     port: int,
     tokens: str | None,
     access_log: str | None,
+    protocols: str | None,
     tls_cert: str | None,
     tls_key: str | None,
     calls_per_second: float | None,
@@ -73,6 +75,7 @@ def command(
         port=port,
         tokens=Path(tokens) if tokens else tokens_path(),
         access_log=Path(access_log) if access_log else None,
+        protocols=Path(protocols) if protocols else None,
         certificate=Path(tls_cert) if tls_cert else None,
         private_key=Path(tls_key) if tls_key else None,
         limits=Limits(calls_per_s=calls_per_second),

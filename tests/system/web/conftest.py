@@ -18,6 +18,7 @@ from raymu.web.access_log import AccessLog
 from raymu.web.app import build_app
 from raymu.web.guards import Limits
 from raymu.web.metrics import ServiceMetrics
+from raymu.web.protocols import Protocols
 from raymu.web.served_run import open_runs
 from raymu.web.tokens import Role, Tokens
 
@@ -59,11 +60,16 @@ OpenService = Callable[..., Any]
 
 @contextmanager
 def opened_service(
-    folder: Path, *names: str, limits: Limits | None = None, has_tokens: bool = False
+    folder: Path,
+    *names: str,
+    limits: Limits | None = None,
+    has_tokens: bool = False,
+    protocols: Path | None = None,
 ) -> Iterator[Service]:
-    """Open a service of the runs in some folders."""
+    """Open a service of the runs in some folders. protocols: the settings of webhooks and of OpenDSR"""
     tokens, metrics = Tokens(folder / "tokens.json"), ServiceMetrics()
     served_runs = open_runs([Run(folder / name, trust=True) for name in names], metrics.of_run)
+    spoken = None if protocols is None else Protocols(protocols, served_runs)
     app = build_app(
         served_runs,
         tokens=tokens,
@@ -72,5 +78,11 @@ def opened_service(
         metrics=metrics,
         is_open=not has_tokens,
     )
-    with TestClient(app) as client:
-        yield Service(folder, client, tokens)
+    if spoken is not None:
+        spoken.begin()
+    try:
+        with TestClient(app) as client:
+            yield Service(folder, client, tokens)
+    finally:
+        if spoken is not None:
+            spoken.close()

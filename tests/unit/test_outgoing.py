@@ -1,0 +1,241 @@
+"""What the service sends to others: where it may go, how often it is sent, and how it is signed."""
+
+import base64
+import hashlib
+import hmac
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from raymu.errors import ConfigInvalid
+from raymu.store.journal.event_chain import ChainHead
+from raymu.web.deliveries import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sender, pause_s
+from raymu.web.outbox import Cursor, Message, Outbox
+from raymu.web.outgoing import Answer, NotSent, is_public, post
+from raymu.web.protocol_settings import WebhookConfig, read_protocol_settings, read_secrets
+from raymu.web.webhooks import Webhook
+from tests.support.certificates import write_certificate
+from tests.support.receiver import receiving
+
+SECRET = b"0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    box = Outbox(tmp_path / "state.sqlite")
+    yield box
+    box.close()
+
+
+def webhook(url: str, **settings: Any) -> Webhook:
+    config = WebhookConfig(name="crm", url=url, secret_file="unused", private_addresses=True, **settings)
+    return Webhook(config=config, secrets=(SECRET,))
+
+
+def fill(outbox: Outbox, hook: Webhook, *ids: str, made_at: float | None = None) -> None:
+    at = time.time() if made_at is None else made_at
+    messages = [Message(id=each, target=hook.target, url=hook.config.url, body='{"a":1}', made_at=at) for each in ids]
+    outbox.advance("run", Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0), messages)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.0.1",
+        "172.16.9.9",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::1",
+        "::",
+        "fe80::1%eth0",
+        "fc00::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "2002:7f00:1::",
+        "64:ff9b::7f00:1",
+    ],
+)
+def test_a_private_address_is_one_in_every_notation(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:93.184.216.34"])
+def test_a_public_address_is_none(address: str) -> None:
+    assert is_public(address)
+
+
+def test_nothing_is_sent_to_a_private_address_by_whatever_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiving() as receiver:
+        port = receiver.url.split(":")[2].split("/")[0]
+        for host in ("127.0.0.1", "localhost", "[::1]", "0x7f000001", "2130706433"):
+            with pytest.raises(NotSent):
+                post(f"http://{host}:{port}/", b"{}", {})
+        facts = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port)))
+            for address in ("93.184.216.34", "127.0.0.1")
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: facts)
+        with pytest.raises(NotSent, match="private"):
+            post(f"http://two-addresses.example:{port}/", b"{}", {})
+        assert not receiver.deliveries
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with receiving() as receiver, receiving() as other:
+        receiver.statuses, receiver.headers = [307], {"Location": other.url}
+        answer = post(receiver.url, b"{}", {}, is_private_allowed=True)
+        assert (answer.status, answer.is_taken, other.deliveries) == (307, False, [])
+
+
+@pytest.mark.parametrize("domain", ["localhost", "other.example"])
+def test_a_server_is_known_by_the_name_in_its_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, domain: str
+) -> None:
+    certificate, key = write_certificate(tmp_path, domain)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with receiving(context) as receiver:
+        if domain == "localhost":
+            assert post(receiver.url, b"{}", {}, is_private_allowed=True).is_taken
+        else:
+            with pytest.raises(NotSent, match="SSLError"):
+                post(receiver.url, b"{}", {}, is_private_allowed=True)
+        assert len(receiver.deliveries) == (domain == "localhost")
+
+
+def test_a_message_is_signed_as_standard_webhooks_asks_and_sent_once(outbox: Outbox) -> None:
+    with receiving() as receiver:
+        hook = webhook(receiver.url)
+        fill(outbox, hook, "msg_1")
+        Sender(outbox, hook).send_due()
+        [delivery] = receiver.deliveries
+        stamp = delivery.headers["webhook-timestamp"]
+        signed = b".".join((b"msg_1", stamp.encode(), delivery.body))
+        expected = base64.b64encode(hmac.new(SECRET, signed, hashlib.sha256).digest()).decode()
+        assert delivery.headers["webhook-id"] == "msg_1"
+        assert delivery.headers["webhook-signature"] == f"v1,{expected}"
+        assert abs(int(stamp) - time.time()) < 60
+        Sender(outbox, hook).send_due()
+        assert (len(receiver.deliveries), outbox.waiting()) == (1, 0)
+
+
+def test_what_was_not_taken_is_sent_again_with_the_same_id(outbox: Outbox) -> None:
+    with receiving() as receiver:
+        receiver.statuses = [500, 302]
+        hook = webhook(receiver.url)
+        now = time.time()
+        sender = Sender(outbox, hook, clock=lambda: now)
+        fill(outbox, hook, "msg_1", made_at=now)
+        for attempt in range(5):
+            sender.send_due()
+            assert len(receiver.deliveries) == min(attempt + 1, 3)
+            sender.send_due()  # before the pause has ended
+            assert len(receiver.deliveries) == min(attempt + 1, 3)
+            now += LONGEST_PAUSE_S
+        assert {delivery.headers["webhook-id"] for delivery in receiver.deliveries} == {"msg_1"}
+        assert len({delivery.body for delivery in receiver.deliveries}) == 1
+        assert outbox.waiting() == 0
+
+
+def test_a_message_is_given_up_after_its_time_or_when_its_receiver_is_gone(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = webhook("http://127.0.0.1:9/", retry_hours=1)
+    fill(outbox, hook, "old", made_at=time.time() - 3600)
+
+    def unreachable(*_args: object, **_options: object) -> Answer:
+        raise NotSent("no address answers")
+
+    with caplog.at_level(logging.ERROR):
+        Sender(outbox, hook, send=unreachable).send_due()
+    assert "old" in caplog.text
+    fill(outbox, hook, "new")
+    Sender(outbox, hook, send=lambda *_args, **_options: Answer(status=410)).send_due()
+    assert outbox.waiting() == 0
+
+
+def test_one_attempt_fails_for_all_that_wait(outbox: Outbox) -> None:
+    attempts: list[object] = []
+
+    def failing(*_args: object, **_options: object) -> Answer:
+        attempts.append(_args)
+        return Answer(status=503)
+
+    hook = webhook("http://127.0.0.1:9/")
+    fill(outbox, hook, *(f"msg_{number}" for number in range(5)))
+    Sender(outbox, hook, send=failing).send_due()
+    assert (len(attempts), outbox.waiting()) == (1, 5)
+
+
+def test_pauses_double_up_to_a_bound_and_are_never_in_step() -> None:
+    for attempts in range(40):
+        longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempts)
+        pauses = {pause_s(attempts) for _ in range(20)}
+        assert len(pauses) > 1
+        assert all(longest / 2 <= pause <= longest for pause in pauses)
+    assert pause_s(0, 600.0) == 600.0
+    assert pause_s(0, 1e9) == LONGEST_PAUSE_S
+
+
+def test_a_message_that_is_there_is_not_made_again_and_the_outbox_outlives_its_process(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "state.sqlite")
+    hook = webhook("http://127.0.0.1:9/")
+    fill(box, hook, "msg_1", "msg_2")
+    fill(box, hook, "msg_2", "msg_3")
+    with pytest.raises(ConfigInvalid, match="another service sends from it"):
+        Outbox(tmp_path / "state.sqlite")
+    box.close()
+    again = Outbox(tmp_path / "state.sqlite")
+    assert [message.id for message in again.due(hook.target, time.time(), most=9)] == ["msg_1", "msg_2", "msg_3"]
+    assert again.cursor("run") == Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("state: a.sqlite", "neither a webhook nor opendsr"),
+        ("webhooks: [{name: a, url: 'ftp://x.example/', secret_file: s}]", "url is no URL of https"),
+        ("webhooks: [{name: a, url: 'http://x.example/', secret_file: s}]", "url is not encrypted"),
+        ("webhooks: [{name: a, url: 'https://u:p@x.example/', secret_file: s}]", "url has a name or a password"),
+        ("webhooks: [{name: a b, url: 'https://x.example/', secret_file: s}]", "webhooks.0.name"),
+        ("webhooks: [{name: a, url: 'https://x.example/', secret_file: s, events: [gone]}]", "events"),
+        ("webhooks: [{name: a, url: 'https://x.example/', secret_file: s, retry_hours: 0}]", "retry_hours"),
+        ("webhooks: [&a {name: a, url: 'https://x.example/', secret_file: s}, *a]", "two webhooks are named a"),
+        ("webhooks: [" + "{name: a, url: 'https://x.example/', secret_file: s}," * 40 + "]", "more than 32"),
+        ("webhooks: [{name: a, secret_file: s}]", "url: must be given"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "protocols.yaml").write_text(text)
+    with pytest.raises(ConfigInvalid) as refusal:
+        read_protocol_settings(tmp_path / "protocols.yaml")
+    assert problem in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_secret_is_whole_or_refused_and_is_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    with pytest.raises(ConfigInvalid, match="openssl rand"):
+        read_secrets(file)
+    for text in ("", "whsec_short", "whsec_" + "!" * 44, "ü", "whsec_" + base64.b64encode(b"x" * 65).decode()):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigInvalid, match="24 to 64 bytes") as refusal:
+            read_secrets(file)
+        assert not text or text not in str(refusal.value)
+    other = base64.b64encode(b"y" * 24).decode()
+    file.write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n{other}\n")
+    assert read_secrets(file) == (SECRET, b"y" * 24)
