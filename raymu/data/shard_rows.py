@@ -15,7 +15,9 @@ HASH = "hash"
 """The column of placed rows that has the hash which orders them within a slice. No table of a run has it."""
 _SLICE = "slice"
 _BLOCK_BYTES = 8 * 2**20
-"""Bytes of rows that are gathered at once."""
+"""Bytes of rows that are gathered at once of a large group."""
+_GROUP_BYTES = 64 * 2**20
+"""Bytes of a group that is gathered in one go: mapped memory would cost another copy."""
 
 
 class ShardRows:
@@ -79,10 +81,12 @@ class ShardRows:
         Raises OSError if there is no room.
         """
         size = sum(part.nbytes for part in self._parts)
-        step = max(1, _BLOCK_BYTES * int(self._starts[-1]) // max(1, size))
+        step, at_once = (
+            max(1, most_bytes * int(self._starts[-1]) // max(1, size)) for most_bytes in (_BLOCK_BYTES, _GROUP_BYTES)
+        )
         for start in range(0, max(1, len(self)), most_rows):
             stop = min(start + most_rows, len(self))
-            if stop - start <= step:
+            if stop - start <= max(step, at_once):
                 yield self._gathered(start, stop)
                 continue
             self._scratch = ColumnScratch(self.schema, self._sizes(), folder)
@@ -128,7 +132,11 @@ class ShardRows:
 def order_by(numbers: Indices, hashes: Hashes) -> Indices:
     """Return the order of rows by small numbers, of slices for example, and by hashes: (rows,) int64."""
     by_hash = np.argsort(hashes)  # unlike a stable sort, it uses the vector units of the processor
-    digits = numbers[by_hash]
-    if len(digits) and digits.max() < 1 << 16:
-        digits = digits.astype(np.uint16)  # which are sorted by their digits
-    return by_hash[np.argsort(digits, kind="stable")]
+    return by_hash[stable_order(numbers[by_hash])]
+
+
+def stable_order(numbers: Indices) -> Indices:
+    """Return the order of rows by numbers that are not negative, equal ones in the order of the rows: (rows,) int64."""
+    if len(numbers) and numbers.max() < 1 << 16:
+        numbers = numbers.astype(np.uint16)  # which NumPy sorts by their digits
+    return np.argsort(numbers, kind="stable")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from raymu.data.arrow_buffers import to_arrow, to_numpy
 from raymu.data.column_scratch import release
 from raymu.data.repeated_keys import GROUPS, KeyRows, in_order, key_groups, key_rows, read_key_rows, repeated_keys
-from raymu.data.shard_rows import HASH, order_by
+from raymu.data.shard_rows import HASH, order_by, stable_order
 
 _MEMORY_BYTES = 16 * 1024 * 1024
 """Bytes of keys that stay in memory: a small table never touches the disk."""
@@ -110,7 +110,7 @@ class KeySpill:
         records, groups = key_rows(keys, self.rows), key_groups(keys)
         self._file.seek(0, 2)
         self._starts.append(self._file.tell())
-        self._file.write(records[np.argsort(groups, kind="stable")].tobytes())
+        self._file.write(records[stable_order(groups)].tobytes())
         self._counts.append(np.bincount(groups, minlength=GROUPS))
         self.rows += len(keys)
 

@@ -19,7 +19,7 @@ from raymu.data.columns import kept_features
 from raymu.data.id_hashes import array_hashes, canonical_keys, place_hashes
 from raymu.data.rows import Columns, Rows
 from raymu.data.run_table import own_table
-from raymu.data.shard_rows import HASH
+from raymu.data.shard_rows import HASH, stable_order
 from raymu.data.table_batches import Findings, SampleBatch, read_batch
 from raymu.data.table_reading import TableReading
 from raymu.service.known_revocations import KnownRevocations
@@ -176,9 +176,11 @@ def _named(placement: Placement, ids: pa.Array, owners: pa.Array | None) -> npt.
 
 def _extremes(labels: Targets, shards: Indices, count: int) -> tuple[Targets, Targets]:
     """Return the lowest and the highest label in each shard, column by column: (shards, outputs)."""
-    order = np.argsort(shards, kind="stable")
+    order = stable_order(shards)
     columns = labels.reshape(len(labels), -1)[order]
-    present, starts = np.unique(shards[order], return_index=True)
+    held = np.bincount(shards, minlength=count)
+    present = np.flatnonzero(held)
+    starts = (np.cumsum(held) - held)[present]
     least, most = (
         (np.iinfo(columns.dtype).max, np.iinfo(columns.dtype).min) if columns.dtype.kind == "i" else (np.inf, -np.inf)
     )

@@ -12,6 +12,7 @@ import pyarrow as pa
 from raymu.core.partition import Hashes, Indices
 from raymu.data.arrow_source import arrow_reader
 from raymu.data.repeated_keys import KeyRows, key_groups, key_rows, read_key_rows, repeated_keys
+from raymu.data.shard_rows import stable_order
 from raymu.store.cipher import RunCipher
 
 SHARD, GROUP, PART, SEALED = "shard", "group", "part", "sealed"
@@ -47,7 +48,7 @@ def row_records(parts: Sequence[tuple[pa.Table, Indices]], *, part: int, seal: R
     sorted_rows: list[pa.Table] = []
     of_rows: list[Indices] = []
     for rows, shards in parts:
-        order = np.argsort(shards, kind="stable")
+        order = stable_order(shards)
         sorted_rows.append(rows.take(pa.array(order)).combine_chunks())
         of_rows.append(shards[order])
     present = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *of_rows]))

@@ -63,7 +63,8 @@ def cut(rows: pa.Table, *bounds: int) -> list[pa.Table]:
 
 @pytest.fixture(params=[1, 2**30], ids=["mapped", "in memory"])
 def block_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_rows, "_BLOCK_BYTES", 200 if request.param == 1 else request.param)
+    for name in ("_BLOCK_BYTES", "_GROUP_BYTES"):
+        monkeypatch.setattr(shard_rows, name, 200 if request.param == 1 else request.param)
 
 
 @pytest.mark.usefixtures("block_bytes")

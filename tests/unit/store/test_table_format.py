@@ -47,6 +47,7 @@ def test_rows_are_the_bytes_of_their_table(
     monkeypatch.setattr(table_format, "GROUP_ROWS", 256)
     monkeypatch.setattr(table_format, "_RELEASED_BYTES", 1)
     monkeypatch.setattr(shard_rows, "_BLOCK_BYTES", 2000)
+    monkeypatch.setattr(shard_rows, "_GROUP_BYTES", 2000)
     rows, file = rows_of(count, has_text=has_text), BytesIO()
     parts = [rows.slice(0, 100), rows.slice(100, 300), rows.slice(400)]
     write_rows(ShardRows(parts), file, folder=tmp_path)
