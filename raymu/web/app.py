@@ -1,7 +1,7 @@
 """The HTTP application of the service: its routes, and what they answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -114,8 +114,8 @@ def build_app(
     )
     app.add_middleware(Guard, tokens=tokens, log=log, limits=limits)
 
-    def needs(right: Right) -> Callable[[Request], None]:
-        def check(request: Request) -> None:
+    def needs(right: Right) -> Callable[[Request], Awaitable[None]]:
+        async def check(request: Request) -> None:  # not a plain function, which would be called in a thread each time
             role = role_of(request.state.token, is_open=is_open)
             if role is None:
                 raise Refused(401, "a valid token is needed, as Authorization: Bearer TOKEN")

@@ -27,6 +27,8 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 """A time by which nothing is due, so that settling only finishes interrupted work."""
 IDLE_S = 1.0
 """How long the process keeps its turn after its work has ended, since requests often come in a row."""
+READINESS_S = 1.0
+"""How long a look at what requests need from the storage holds. It takes longer than a commit."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class BackgroundCoordinator:
         self._coordinator: Coordinator | None = None
         self._opening, self._taking = asyncio.Lock(), asyncio.Lock()
         self._calls = 0
+        self._is_current = False  # whether no other coordinator can have taken the run over since the last look
         self._release: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
         self._has_news = False
@@ -122,19 +125,22 @@ class BackgroundCoordinator:
                 raise CoordinatorLost("the service is ending")
             if self._coordinator is not None:
                 try:
-                    await self._coordinator.require_current()
+                    if not self._is_current:
+                        await self._coordinator.require_current()
+                        self._is_current = True
                     return self._coordinator
                 except (CoordinatorSuperseded, RunInvalid):
                     await self._leave()
             store = RunStore(self._location, trust=self._trust)
             observers = (EventLog(store.manifest.run_id), *self._observers)
             fleet = ProgressFleet(await asyncio.to_thread(ThreadFleet, partial(LocalFleet, store)))
-            opened = partial(Coordinator, store, fleet, offload=in_thread, observers=observers)
+            opened = partial(Coordinator, store, fleet, offload=in_thread, observers=observers, readiness_s=READINESS_S)
             try:
                 self._coordinator = await asyncio.to_thread(opened)
             except BaseException:
                 await fleet.close()
                 raise
+            self._is_current = True
             return self._coordinator
 
     async def _leave(self) -> None:
@@ -152,10 +158,14 @@ class BackgroundCoordinator:
         elif not self._calls:
             async with self._taking:
                 if not self._calls:
+                    self._is_current = False
                     await asyncio.to_thread(self._turn.begin_call)
         self._calls += 1
         try:
             yield await self._opened()
+        except BaseException:
+            self._is_current = False  # it may have been taken over by force
+            raise
         finally:
             self._calls -= 1
             if not self._calls:

@@ -1,5 +1,6 @@
 """The coordinator of a run: the calls on it, from acceptance to result."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -73,6 +74,7 @@ class Coordinator:
         observers: Sequence[Observer] = (),
         requests_per_commit: int = REQUESTS_PER_COMMIT,
         first: Sequence[Revocation] = (),
+        readiness_s: float = 0.0,
     ) -> None:
         """Take over a run.
 
@@ -84,6 +86,8 @@ class Coordinator:
             observers: Called at every event.
             requests_per_commit: Requests of a submission that are one event.
             first: Requests of the first call. The run is not taken over if one of them is refused.
+            readiness_s: Seconds for which a look at the keys and the room of the storage holds. Every acceptance looks
+                again by default.
 
         Raises:
             RaymuError: A request is refused, as `revoke` refuses it.
@@ -92,6 +96,7 @@ class Coordinator:
             StorageFailed: The term cannot be written.
         """
         self._fleet, self._requests_per_commit = fleet, requests_per_commit
+        self._readiness_s, self._ready_until = readiness_s, -math.inf
         if first:
             state = check_requests(store, first, workers=fleet.workers, now=clock())
         else:
@@ -498,7 +503,9 @@ class Coordinator:
         await self._executor.require_open()
         if not admitted:
             return
-        await self._session.offload(self._session.store.require_ready)
+        if time.monotonic() >= self._ready_until:
+            await self._session.offload(self._session.store.require_ready)
+            self._ready_until = time.monotonic() + self._readiness_s
         await self._registration.add(admitted)
         requests = tuple(admission.request for admission in admitted)
         event = RevocationsAccepted(
