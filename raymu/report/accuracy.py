@@ -16,6 +16,8 @@ from raymu.text import plural
 if TYPE_CHECKING:
     from raymu.service.prediction import Evaluation
 
+_MOST_DRAWN = 400
+"""Measurements in the plot; of more, some at equal distances, and the last."""
 _MIN_HEIGHT = 0.02
 """Smallest height of the plot's vertical axis, as an accuracy."""
 
@@ -92,11 +94,16 @@ def accuracy_of(
     has_chart = len({measurement.generation for measurement in measurements}) > 1
     return Accuracy(
         measurements=tuple(measurements),
-        chart=line_chart(list(map(_mark, measurements)), min_height=_MIN_HEIGHT) if has_chart else None,
+        chart=line_chart(list(map(_mark, _drawn(measurements))), min_height=_MIN_HEIGHT) if has_chart else None,
         is_tracked=is_tracked,
         has_voters=measured is None or measured.evaluation is not None,
         is_share=is_share,
     )
+
+
+def _drawn(measurements: Sequence[GenerationAccuracy]) -> list[GenerationAccuracy]:
+    step = -(-len(measurements) // _MOST_DRAWN)
+    return list(reversed(measurements[::-step]))
 
 
 def _measurement(

@@ -50,6 +50,21 @@ class AttackRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ForestRow:
+    """A line of the forest plot: one attack against one model. Places are from 0 to 1, as an AUC is."""
+
+    heading: str
+    """Name of the attack, before its first line; empty otherwise."""
+    label: str
+    kind: str
+    """Name of the symbol."""
+    low: float
+    value: float
+    high: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AuditSummary:
     """The summary of an audit."""
 
@@ -61,6 +76,8 @@ class AuditSummary:
     others: int
     """Requests that have no row here."""
     attacks: tuple[AttackRow, ...]
+    forest: tuple[ForestRow, ...]
+    """The same, as a plot."""
     note: str
     """What the attack by two generations finds; empty without it."""
 
@@ -79,6 +96,7 @@ def audit_summary(tree: Any) -> AuditSummary | None:
             failed=sum(row.verdict == "fail" for row in requests),
             others=len(requests) - len(listed) if len(requests) > 1 else 0,
             attacks=attacks,
+            forest=tuple(row for attack in attacks for row in _forest(attack)),
             note=f"The attack by two generations {TWO_GENERATIONS_NOTE}." if has_two_generations else "",
         )
     except (KeyError, TypeError, ValueError, OverflowError, IndexError, AttributeError):
@@ -108,6 +126,26 @@ def _attack(attack: Any) -> AttackRow:
         oracle=_interval(models["oracle"]),
         control=_interval(models["control"]),
     )
+
+
+def _forest(attack: AttackRow) -> list[ForestRow]:
+    models = {"served": attack.served, "oracle": attack.oracle, "control": attack.control}
+    return [
+        ForestRow(
+            heading=attack.name if name == "served" else "",
+            label=name,
+            kind="served-model" if name == "served" else name,
+            low=_place(auc.low),
+            value=_place(auc.value),
+            high=_place(auc.high),
+            text=f"{auc.value:.2f}",
+        )
+        for name, auc in models.items()
+    ]
+
+
+def _place(auc: float) -> float:
+    return min(max(auc, 0.0), 1.0)
 
 
 def _interval(estimate: Any) -> Interval:

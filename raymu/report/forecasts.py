@@ -11,6 +11,9 @@ from raymu.report.charts import Chart, Mark, log_chart
 from raymu.report.formatting import count
 from raymu.text import duration
 
+MOST_DRAWN = 400
+"""Repairs in a plot: more marks would hide each other, and make the page long."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemedyCosts:
@@ -37,6 +40,10 @@ class Forecasts:
     costs: tuple[RemedyCosts, ...]
     passes: Chart | None
     seconds: Chart | None
+    drawn: int
+    """Repairs in the plots, the latest ones."""
+    hidden: int
+    """Earlier repairs, which only the costs have."""
 
 
 def forecasts_of(events: Iterable[Event]) -> Forecasts:
@@ -45,10 +52,13 @@ def forecasts_of(events: Iterable[Event]) -> Forecasts:
         {event.report.command_id: event.report for event in events if isinstance(event, ShardRepaired)}.values()
     )
     by_remedy = {remedy: [report for report in reports if report.remedy is remedy] for remedy in Remedy}
+    latest = reports[-MOST_DRAWN:]
     return Forecasts(
         costs=tuple(_costs(remedy, repairs) for remedy, repairs in by_remedy.items() if repairs),
-        passes=log_chart(list(map(_passes_mark, reports))) if reports else None,
-        seconds=log_chart(list(map(_seconds_mark, reports))) if reports else None,
+        passes=log_chart(list(map(_passes_mark, latest))) if reports else None,
+        seconds=log_chart(list(map(_seconds_mark, latest))) if reports else None,
+        drawn=len(latest),
+        hidden=len(reports) - len(latest),
     )
 
 

@@ -41,6 +41,14 @@ def moment(at: datetime) -> Markup:
     )
 
 
+def clock(at: datetime) -> Markup:
+    """Format the time of a day to the second, in UTC."""
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        utc.isoformat(timespec="milliseconds"), utc.strftime("%H:%M:%S")
+    )
+
+
 def abbreviated(digest: str | None) -> str:
     """Return the beginning of a hash."""
     return digest[:_DIGEST_LETTERS] if digest else ""

@@ -105,7 +105,7 @@ def read_run(
     """
     with closing(store.journal(is_read_only=True)) as journal:
         history, events = replay(journal, store.manifest), tuple(journal.events())
-        issued = {row.request_id: _issued(row) for row in journal.receipt_rows()}
+        issued = {row.request_id: issued_receipt(row) for row in journal.receipt_rows()}
     generation = rewound_for_accepted(store.current(), history)
     return RunRecord(
         name=basename(store.location),
@@ -115,7 +115,7 @@ def read_run(
         status=status_of(store, generation, history, now=now),
         receipts=tuple(receipt.at(now) for receipt in history.receipts.receipts()),
         issued=issued,
-        key_fingerprint=_key_fingerprint(store),
+        key_fingerprint=key_fingerprint(store),
         events=events,
         evaluations=history.evaluations,
         determinism=_determinism(store, generation),
@@ -136,7 +136,7 @@ def _without_location(verification: Verification, location: str) -> Verification
     return replace(verification, checks=tuple(map(shortened, verification.checks)))
 
 
-def _issued(row: ReceiptRow) -> IssuedReceipt:
+def issued_receipt(row: ReceiptRow) -> IssuedReceipt:
     """Read how a receipt was signed. Raises FileCorrupt."""
     document = parse_json(row.document, source="a receipt")
     try:
@@ -146,7 +146,8 @@ def _issued(row: ReceiptRow) -> IssuedReceipt:
     return IssuedReceipt(number=row.number, sha256=row.sha256, previous_sha256=str(previous), signature=str(signature))
 
 
-def _key_fingerprint(store: RunStore) -> str | None:
+def key_fingerprint(store: RunStore) -> str | None:
+    """Return the SHA-256 of the public key that receipts are signed with; None if it cannot be read, or is another."""
     with suppress(FileMissing, FileUnreadable, FileCorrupt):
         store.require_bound_key()
         return hashlib.sha256(store.keys.public_key).hexdigest()

@@ -1,6 +1,7 @@
-"""Render the report page from its view: one HTML file that loads nothing and runs no script."""
+"""Render pages from their views: a report, one HTML file that loads nothing and runs no script; pages of the service."""
 
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -10,6 +11,7 @@ from raymu.text import duration, plural, words
 
 _FILTERS = {
     "abbreviated": formatting.abbreviated,
+    "clock": formatting.clock,
     "count": formatting.count,
     "duration": duration,
     "moment": formatting.moment,
@@ -30,7 +32,22 @@ _AXIS_FORMATS = {
 
 def render(view: ReportView) -> str:
     """Return the page as HTML that is also well-formed XML."""
-    return _environment().get_template("page.html").render(view=view)
+    return render_page("page", site=None, view=view, key_fingerprint=view.key_fingerprint)
+
+
+def render_page(template: str, /, **context: Any) -> str:
+    """Return one page. Raises UndefinedError if the context lacks what its template needs.
+
+    Args:
+        template: Name of the template.
+        context: Names that the template has. `site` is None for a page that is written into a file.
+    """
+    return _environment().get_template(f"{template}.html").render(**context)
+
+
+def style_sheet() -> str:
+    """Return the style of all pages."""
+    return _environment().get_template("style.css").render()
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Exactness
 from raymu.report.load import IssuedReceipt
+from raymu.text import plural
 
 
 class DeadlineStatus(StrEnum):
@@ -35,6 +36,17 @@ class Step:
     """Seconds since the request was received."""
     is_skipped: bool
     """Whether the step will never happen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatedEvent:
+    """Something that happened to a request, or is due."""
+
+    at: datetime
+    name: str
+    note: str
+    is_ahead: bool
+    """Whether it is later than the page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,12 +82,19 @@ def request_view(
         issued=issued,
         receipt=receipt,
         result=(receipt.exactness if receipt.published_at else None) or receipt.stage,
-        deadline_status=_deadline_status(receipt, late, now),
+        deadline_status=deadline_status_of(receipt, late, now),
         steps=_steps(receipt),
     )
 
 
-def _deadline_status(receipt: Receipt, late: Collection[str], now: datetime) -> DeadlineStatus:
+def deadline_status_of(receipt: Receipt, late: Collection[str], now: datetime) -> DeadlineStatus:
+    """Return whether a request meets its due date.
+
+    Args:
+        receipt: Its receipt.
+        late: The ids of requests that will be exact too late by the forecast.
+        now: When the page is written.
+    """
     if receipt.settled_at and receipt.is_exact:
         return DeadlineStatus.KEPT if receipt.settled_at <= receipt.due_at else DeadlineStatus.MISSED
     if receipt.due_at < now:
@@ -101,3 +120,23 @@ def _steps(receipt: Receipt) -> tuple[Step, ...]:
         )
         for name, at in times.items()
     )
+
+
+def dates_of(request: RequestView, now: datetime) -> list[tuple[date, list[DatedEvent]]]:
+    """Return what happened to a request, and when it is due: for each day in UTC, in the order of time."""
+    receipt = request.receipt
+    repairs = len(receipt.shards)
+    notes = {
+        "rewound": "predictions come from states that never saw the samples",
+        "repaired": f"{plural(repairs, 'shard')} of it" if repairs else "",
+        "published": f"generation {receipt.generation_after}",
+        "purged": f"{plural(receipt.purged_rows, 'row')} and {plural(receipt.purged_files, 'file')} destroyed",
+        "settled": "every shard is retrained for it",
+    }
+    events = [(receipt.received_at, "received", plural(receipt.samples, "sample")), (receipt.due_at, "due", "")]
+    events += [(step.at, step.name, notes.get(step.name, "")) for step in request.steps if step.at]
+    days: dict[date, list[DatedEvent]] = {}
+    for at, name, note in sorted(events, key=lambda event: event[0]):
+        dated = DatedEvent(at=at, name=name, note=note, is_ahead=at > now)
+        days.setdefault(at.astimezone(UTC).date(), []).append(dated)
+    return list(days.items())

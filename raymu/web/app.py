@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -29,6 +30,7 @@ from raymu.errors import (
 )
 from raymu.service.requests.revocation import MAX_KEY_LENGTH, Revocation, SubmissionResult
 from raymu.store.codec import to_tree
+from raymu.store.run import RunStore
 from raymu.text import one_line
 from raymu.web.access_log import AccessLog
 from raymu.web.documents import (
@@ -42,6 +44,8 @@ from raymu.web.documents import (
 )
 from raymu.web.guards import Guard, Limits, role_of
 from raymu.web.metrics import ServiceMetrics
+from raymu.web.page_content import PageContent
+from raymu.web.pages import add_pages
 from raymu.web.predicting import predict
 from raymu.web.served_run import ServedRun
 from raymu.web.tokens import RIGHTS, Right, Tokens
@@ -81,6 +85,7 @@ def build_app(
     limits: Limits,
     metrics: ServiceMetrics,
     is_open: bool,
+    audits: Sequence[Path] = (),
 ) -> FastAPI:
     """Build the application.
 
@@ -91,6 +96,7 @@ def build_app(
         limits: Limits of what callers may send.
         metrics: The metrics that are read at /metrics.
         is_open: Whether callers without a token may do everything, as on the loopback device without any token.
+        audits: Results of audits, which the pages of their runs show.
     """
 
     @asynccontextmanager
@@ -205,6 +211,14 @@ def build_app(
         """Return the metrics, as Prometheus reads them."""
         metrics.refresh()
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def submit(chosen: Sequence[ServedRun], revocation: Revocation) -> list[RunOutcome]:
+        results = await _submit(chosen, revocation)
+        return [_outcome(served.name, result) for served, result in zip(chosen, results, strict=True)]
+
+    stores = {name: RunStore(served.run.location, trust=served.run.trust) for name, served in served_runs.items()}
+    content = PageContent(stores, audits)
+    add_pages(app, served_runs, content=content, tokens=tokens, is_open=is_open, submit=submit)
 
     @app.exception_handler(Refused)
     async def answer_refusal(_request: Request, refusal: Refused) -> JSONResponse:

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raymu.web.access_log import AccessLog
 from raymu.web.tokens import Role, Token, Tokens
 
 Respond: TypeAlias = Callable[[int, str], Awaitable[None]]
+COOKIE = "raymu_token"
+"""The cookie that keeps the token of a person at a browser."""
+_FOR_PROGRAMS = ("/v1/", "/metrics")
+"""Routes that take a token from the header alone: a browser adds a cookie to calls that no person meant."""
 MOST_RATES = 10_000
 """Callers whose rate is kept. Beyond them the oldest is forgotten."""
 
@@ -77,6 +82,10 @@ class Guard:
         for name, value in scope["headers"]:
             if name == b"authorization" and value[:7].lower() == b"bearer ":
                 return self._tokens.find(value[7:].strip().decode("latin-1"))
+        if not scope["path"].startswith(_FOR_PROGRAMS):
+            for name, value in scope["headers"]:
+                if name == b"cookie" and (text := cookie_parser(value.decode("latin-1")).get(COOKIE)):
+                    return self._tokens.find(text)
         return None
 
     def _wait_s(self, token: Token | None, scope: Scope) -> float:

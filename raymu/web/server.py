@@ -39,6 +39,8 @@ class ServerSettings:
     protocols: Path | None = None
     """The file of settings of webhooks and of OpenDSR; None for neither."""
     limits: Limits = field(default_factory=Limits)
+    audits: tuple[Path, ...] = ()
+    """Results of audits, which the pages of their runs show."""
 
     @property
     def is_loopback(self) -> bool:
@@ -83,6 +85,7 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
         limits=settings.limits,
         metrics=metrics,
         is_open=is_open,
+        audits=settings.audits,
     )
     if protocols is not None:
         protocols.begin()

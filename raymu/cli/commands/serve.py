@@ -34,6 +34,14 @@ from raymu.errors import ConfigInvalid
     type=click.FloatRange(0.001, 1e6),
     help="Calls of one caller in a second, on average. The default sets no limit.",
 )
+@click.option(
+    "--audit-file",
+    "audit_files",
+    metavar="FILE",
+    multiple=True,
+    type=FILE,
+    help="Result of `raymu audit --json`, shown on the page of its run. Repeat it for more.",
+)
 @trust_option
 @json_option
 def command(
@@ -46,9 +54,10 @@ def command(
     tls_cert: str | None,
     tls_key: str | None,
     calls_per_second: float | None,
+    audit_files: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Serve deletions and predictions over HTTP.
+    """Serve deletions and predictions over HTTP, with pages for people at /.
 
     One deletion is sent to every run that holds its subject. It is committed when the answer 202 comes, and is carried out
     whatever happens then. Other commands may work on the runs meanwhile. On this machine alone no token is needed, unless
@@ -79,5 +88,6 @@ def command(
         certificate=Path(tls_cert) if tls_cert else None,
         private_key=Path(tls_key) if tls_key else None,
         limits=Limits(calls_per_s=calls_per_second),
+        audits=tuple(map(Path, audit_files)),
     )
     serve([open_run(run_dir) for run_dir in run_dirs], settings, on_start=say)

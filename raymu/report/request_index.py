@@ -1,0 +1,97 @@
+"""The requests of a run for pages that are asked for again and again: each reads only the events since the one before."""
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+
+from raymu.core.receipt import Receipt
+from raymu.report.load import IssuedReceipt, issued_receipt, key_fingerprint
+from raymu.report.requests import LATE, DeadlineStatus, RequestView, deadline_status_of, request_view
+from raymu.service.history import Replay
+from raymu.service.served import rewound_for_accepted
+from raymu.service.status import RunStatus, status_of
+from raymu.store.journal.event_chain import BEGINNING, ChainHead
+from raymu.store.run import RunStore
+
+STATES: Mapping[str, Callable[[Receipt, DeadlineStatus], bool]] = {
+    "open": lambda receipt, _due: not receipt.is_exact,
+    "late": lambda _receipt, due: due in LATE,
+    "exact": lambda receipt, _due: receipt.is_exact,
+    "approximate": lambda receipt, _due: receipt.published_at is not None and receipt.exactness == "approximate",
+    "inconclusive": lambda receipt, _due: receipt.published_at is not None and receipt.exactness == "inconclusive",
+    "exact too late": lambda _receipt, due: due is DeadlineStatus.MISSED,
+}
+"""What a list of requests can be narrowed to: name -> whether a request belongs to it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexedRequests:
+    """All requests of a run at one time."""
+
+    now: datetime
+    status: RunStatus
+    receipts: tuple[Receipt, ...]
+    """In the order of acceptance."""
+    late: Collection[str]
+    """Requests that will be exact too late by the forecast."""
+
+    def deadline_status(self, receipt: Receipt) -> DeadlineStatus:
+        """Return whether a request meets its due date."""
+        return deadline_status_of(receipt, self.late, self.now)
+
+    def matching(self, *, state: str = "", text: str = "") -> list[Receipt]:
+        """Return the requests of a state whose id contains a text, in the order of acceptance.
+
+        Args:
+            state: One of `STATES`; empty for all.
+            text: A part of an id.
+        """
+        belongs = STATES.get(state)
+        return [
+            receipt
+            for receipt in self.receipts
+            if text in receipt.request_id and (belongs is None or belongs(receipt, self.deadline_status(receipt)))
+        ]
+
+    def view(self, receipt: Receipt, issued: IssuedReceipt | None = None) -> RequestView:
+        """Describe one request. issued: its receipt as it was issued"""
+        return request_view(receipt.at(self.now), late=self.late, now=self.now, issued=issued)
+
+
+class RequestIndex:
+    """Follows the journal of one run. Threads take turns at it."""
+
+    def __init__(self, store: RunStore) -> None:
+        """Name the run. Nothing is read."""
+        self._store, self._lock = store, Lock()
+        self._replay: Replay | None = None
+        self._head: ChainHead = BEGINNING
+        self.key_fingerprint = key_fingerprint(store)
+
+    def read(self, now: datetime) -> IndexedRequests:
+        """Read the events that are new. Raises FileCorrupt, RunFormatTooNew, JournalBusy."""
+        with self._lock, closing(self._store.journal(is_read_only=True)) as journal:
+            replay, self._replay = self._replay, None  # read anew after an error
+            if replay is None or not journal.contains(self._head):
+                replay, self._head = Replay(self._store.manifest, workers=None), BEGINNING
+            for head, event in journal.sealed_events(after=self._head):
+                replay.handle(head.sequence, event)
+                self._head = head
+            self._replay = replay
+            history = replay.history()
+            generation = rewound_for_accepted(self._store.current(), history)
+            status = status_of(self._store, generation, history, now=now)
+            return IndexedRequests(
+                now=now,
+                status=status,
+                receipts=history.receipts.receipts(),
+                late=frozenset(deadline.request_id for deadline in status.deadlines if deadline.is_late),
+            )
+
+    def issued(self, request_id: str) -> IssuedReceipt | None:
+        """Return the latest receipt of a request as it was issued; None before the first. Raises FileCorrupt."""
+        with closing(self._store.journal(is_read_only=True)) as journal:
+            rows = journal.receipt_rows([request_id])
+        return issued_receipt(rows[-1]) if rows else None
