@@ -45,8 +45,8 @@ class DatedEvent:
     at: datetime
     name: str
     note: str
-    is_ahead: bool
-    """Whether it is later than the page."""
+    after_s: float | None
+    """Seconds since the request was received; None for that itself, and for its due date."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +122,7 @@ def _steps(receipt: Receipt) -> tuple[Step, ...]:
     )
 
 
-def dates_of(request: RequestView, now: datetime) -> list[tuple[date, list[DatedEvent]]]:
+def dates_of(request: RequestView) -> list[tuple[date, list[DatedEvent]]]:
     """Return what happened to a request, and when it is due: for each day in UTC, in the order of time."""
     receipt = request.receipt
     repairs = len(receipt.shards)
@@ -133,10 +133,16 @@ def dates_of(request: RequestView, now: datetime) -> list[tuple[date, list[Dated
         "purged": f"{plural(receipt.purged_rows, 'row')} and {plural(receipt.purged_files, 'file')} destroyed",
         "settled": "every shard is retrained for it",
     }
-    events = [(receipt.received_at, "received", plural(receipt.samples, "sample")), (receipt.due_at, "due", "")]
-    events += [(step.at, step.name, notes.get(step.name, "")) for step in request.steps if step.at]
+    events = [
+        DatedEvent(at=receipt.received_at, name="received", note=plural(receipt.samples, "sample"), after_s=None),
+        DatedEvent(at=receipt.due_at, name="due", note="", after_s=None),
+        *(
+            DatedEvent(at=step.at, name=step.name, note=notes.get(step.name, ""), after_s=step.after_s)
+            for step in request.steps
+            if step.at
+        ),
+    ]
     days: dict[date, list[DatedEvent]] = {}
-    for at, name, note in sorted(events, key=lambda event: event[0]):
-        dated = DatedEvent(at=at, name=name, note=note, is_ahead=at > now)
-        days.setdefault(at.astimezone(UTC).date(), []).append(dated)
+    for event in sorted(events, key=lambda event: event.at):
+        days.setdefault(event.at.astimezone(UTC).date(), []).append(event)
     return list(days.items())

@@ -154,7 +154,7 @@ class PageContent:
                     "run": name,
                     "request": view,
                     "receipt": view.receipt,
-                    "dates": dates_of(view, now),
+                    "dates": dates_of(view),
                     "key_fingerprint": index.key_fingerprint,
                 }
         return None
