@@ -13,22 +13,8 @@ from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 
 from raymu.core.receipt import Receipt
-from raymu.errors import (
-    ConnectionLost,
-    CoordinatorLost,
-    CoordinatorSuperseded,
-    DataInvalid,
-    FileUnreadable,
-    IdempotencyConflict,
-    JournalBusy,
-    RaymuError,
-    RequestInvalid,
-    SamplesRevoked,
-    StorageFailed,
-    UnknownOwner,
-    UnknownSamples,
-)
-from raymu.service.requests.revocation import MAX_KEY_LENGTH, Revocation, SubmissionResult
+from raymu.errors import RaymuError
+from raymu.service.requests.revocation import MAX_KEY_LENGTH, Revocation
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from raymu.text import one_line
@@ -44,26 +30,15 @@ from raymu.web.documents import (
 )
 from raymu.web.guards import Guard, Limits, role_of
 from raymu.web.metrics import ServiceMetrics
+from raymu.web.opendsr import OpenDsr
+from raymu.web.opendsr_routes import opendsr_routes
 from raymu.web.page_content import PageContent
 from raymu.web.pages import add_pages
 from raymu.web.predicting import predict
 from raymu.web.served_run import ServedRun
+from raymu.web.submission import error_status, outcome_of, status_of, submit
 from raymu.web.tokens import RIGHTS, Right, Tokens
 
-_STATUSES: Mapping[type[RaymuError], int] = {
-    IdempotencyConflict: 409,
-    UnknownSamples: 404,
-    UnknownOwner: 404,
-    RequestInvalid: 422,
-    DataInvalid: 422,
-    StorageFailed: 503,
-    ConnectionLost: 503,
-    FileUnreadable: 503,
-    JournalBusy: 503,
-    CoordinatorLost: 503,
-    CoordinatorSuperseded: 503,
-}
-"""HTTP statuses of errors; others are 503 too: the service cannot answer now."""
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
 }
@@ -86,6 +61,7 @@ def build_app(
     metrics: ServiceMetrics,
     is_open: bool,
     audits: Sequence[Path] = (),
+    opendsr: OpenDsr | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -97,6 +73,7 @@ def build_app(
         metrics: The metrics that are read at /metrics.
         is_open: Whether callers without a token may do everything, as on the loopback device without any token.
         audits: Results of audits, which the pages of their runs show.
+        opendsr: What answers requests of OpenDSR; None does not speak it.
     """
 
     @asynccontextmanager
@@ -153,10 +130,10 @@ def build_app(
         """Accept a deletion. It is committed, and will be carried out, once this answers 202."""
         revocation = body.revocation(idempotency_key)
         chosen = [_known(served_runs, body.run)] if body.run is not None else list(served_runs.values())
-        results = await _submit(chosen, revocation)
-        outcomes = [_outcome(served.name, result) for served, result in zip(chosen, results, strict=True)]
+        results = await submit(chosen, revocation)
+        outcomes = [outcome_of(served.name, result) for served, result in zip(chosen, results, strict=True)]
         request.state.request_ids += [outcome.request_id for outcome in outcomes if outcome.request_id]
-        status = _status_of(outcomes, results)
+        status = status_of(outcomes, results)
         if status >= 400 and not any(outcome.status == "accepted" for outcome in outcomes):
             problem = "; ".join(f"{outcome.run}: {outcome.problem}" for outcome in outcomes if outcome.problem)
             return JSONResponse({"error": problem, **RequestAnswer(runs=outcomes).model_dump()}, status)
@@ -212,13 +189,15 @@ def build_app(
         metrics.refresh()
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def submit(chosen: Sequence[ServedRun], revocation: Revocation) -> list[RunOutcome]:
-        results = await _submit(chosen, revocation)
-        return [_outcome(served.name, result) for served, result in zip(chosen, results, strict=True)]
+    async def outcomes_at(chosen: Sequence[ServedRun], revocation: Revocation) -> list[RunOutcome]:
+        results = await submit(chosen, revocation)
+        return [outcome_of(served.name, result) for served, result in zip(chosen, results, strict=True)]
 
     stores = {name: RunStore(served.run.location, trust=served.run.trust) for name, served in served_runs.items()}
     content = PageContent(stores, audits)
-    add_pages(app, served_runs, content=content, tokens=tokens, is_open=is_open, submit=submit)
+    add_pages(app, served_runs, content=content, tokens=tokens, is_open=is_open, submit=outcomes_at)
+    if opendsr is not None:
+        app.include_router(opendsr_routes(opendsr, needs))
 
     @app.exception_handler(Refused)
     async def answer_refusal(_request: Request, refusal: Refused) -> JSONResponse:
@@ -234,7 +213,7 @@ def build_app(
 
     @app.exception_handler(RaymuError)
     async def answer_error(_request: Request, error: RaymuError) -> JSONResponse:
-        return JSONResponse({"error": one_line(error)}, _error_status(error))
+        return JSONResponse({"error": one_line(error)}, error_status(error))
 
     @app.exception_handler(HTTPException)
     async def answer_http_error(_request: Request, error: HTTPException) -> JSONResponse:
@@ -243,79 +222,10 @@ def build_app(
     return app
 
 
-async def _submit(served_runs: Sequence[ServedRun], revocation: Revocation) -> list[SubmissionResult | BaseException]:
-    """Send a deletion to runs, and return what each answered.
-
-    Runs that know its key answer first. If the key belongs to another deletion there, the others are not asked.
-    """
-    knowing: list[ServedRun] = []
-    if revocation.key is not None and len(served_runs) > 1:
-        are_known = await asyncio.gather(
-            *(asyncio.to_thread(_has_key, served, revocation.key) for served in served_runs)
-        )
-        knowing = [served for served, is_known in zip(served_runs, are_known, strict=True) if is_known]
-    results: dict[str, SubmissionResult | BaseException] = {}
-    for group in (knowing, [served for served in served_runs if served not in knowing]):
-        answers = await asyncio.gather(*(served.submit(revocation) for served in group), return_exceptions=True)
-        results.update(zip((served.name for served in group), answers, strict=True))
-        for answer in answers:
-            if isinstance(answer, SubmissionResult) and isinstance(answer.refusal, IdempotencyConflict):
-                raise answer.refusal
-    return [results[served.name] for served in served_runs]
-
-
-def _has_key(served: ServedRun, key: str) -> bool:
-    return any(request.request_id for request in served.run.find_requests(keys=[key]))
-
-
 def _known(served_runs: Mapping[str, ServedRun], name: str) -> ServedRun:
     if name not in served_runs:
         raise Refused(404, f"no run of this service has that name; it has {', '.join(served_runs)}")
     return served_runs[name]
-
-
-def _outcome(run: str, result: SubmissionResult | BaseException) -> RunOutcome:
-    if isinstance(result, BaseException):
-        if not isinstance(result, RaymuError):
-            raise result
-        return RunOutcome(run=run, status="failed", problem=one_line(result))
-    if result.request_id is not None:
-        return RunOutcome(
-            run=run,
-            status="accepted",
-            request_id=result.request_id,
-            earlier_requests=list(result.earlier_requests),
-            location=f"/v1/requests/{result.request_id}",
-        )
-    problem, earlier = one_line(result.refusal or ""), list(result.earlier_requests)
-    if isinstance(result.refusal, SamplesRevoked):
-        location = f"/v1/requests/{earlier[0]}" if len(earlier) == 1 else None
-        return RunOutcome(
-            run=run, status="revoked before", earlier_requests=earlier, location=location, problem=problem
-        )
-    if isinstance(result.refusal, UnknownSamples | UnknownOwner):
-        return RunOutcome(run=run, status="not held", problem=problem)
-    return RunOutcome(run=run, status="refused", earlier_requests=earlier, problem=problem)
-
-
-def _status_of(outcomes: list[RunOutcome], results: list[SubmissionResult | BaseException]) -> int:
-    """Return the HTTP status of a deletion. A run that failed has to be asked again, whatever the others answered."""
-    statuses = {outcome.status for outcome in outcomes}
-    errors = [result for result in results if isinstance(result, RaymuError)]
-    if errors:
-        return max(map(_error_status, errors))
-    if "accepted" in statuses:
-        return 202
-    if "revoked before" in statuses:
-        return 200
-    if statuses == {"not held"}:
-        return 404
-    refusals = [result.refusal for result in results if isinstance(result, SubmissionResult) and result.refusal]
-    return max((_error_status(refusal) for refusal in refusals), default=422)
-
-
-def _error_status(error: RaymuError) -> int:
-    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 503)
 
 
 def _find_receipt(served_runs: Mapping[str, ServedRun], request_id: str) -> tuple[ServedRun, Receipt]:

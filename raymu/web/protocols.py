@@ -5,6 +5,7 @@ from pathlib import Path
 
 from raymu.store.run import RunStore
 from raymu.web.deliveries import Deliveries, JournalNotices, Receiver
+from raymu.web.opendsr import OpenDsr
 from raymu.web.outbox import Outbox
 from raymu.web.protocol_settings import located, read_protocol_settings, read_secrets
 from raymu.web.served_run import ServedRun
@@ -37,8 +38,13 @@ class Protocols:
             for name, served in served_runs.items()
             if webhooks
         ]
+        self.opendsr = None if settings.opendsr is None else OpenDsr(settings.opendsr, path, served_runs, self.outbox)
+        """What answers requests of OpenDSR; None if it is not spoken."""
         sources: list[Callable[[], None]] = [journal.look_patiently for journal in self._journals]
         receivers: list[Receiver] = [*webhooks]
+        if self.opendsr is not None:
+            sources.append(self.opendsr.look)
+            receivers.append(self.opendsr)
         self._deliveries = Deliveries(self.outbox, sources, receivers)
 
     def begin(self) -> None:
@@ -50,3 +56,5 @@ class Protocols:
         self._deliveries.close()
         for journal in self._journals:
             journal.close()
+        if self.opendsr is not None:
+            self.opendsr.close()

@@ -86,6 +86,7 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
         metrics=metrics,
         is_open=is_open,
         audits=settings.audits,
+        opendsr=protocols.opendsr if protocols is not None else None,
     )
     if protocols is not None:
         protocols.begin()

@@ -77,6 +77,7 @@ def opened_service(
         limits=limits or Limits(),
         metrics=metrics,
         is_open=not has_tokens,
+        opendsr=spoken.opendsr if spoken is not None else None,
     )
     if spoken is not None:
         spoken.begin()
