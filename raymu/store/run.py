@@ -26,7 +26,7 @@ from raymu.store.codec import seal
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.run_files import RunFiles
 from raymu.store.finished_shard import FinishedShard
-from raymu.store.generations import GenerationFiles
+from raymu.store.generations import GenerationFiles, generation_path
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.journal.fencing import Fencing, open_journal
 from raymu.store.journal.file_seal import JOURNAL, matches_seal
@@ -283,7 +283,7 @@ class RunStore:
     def position(self) -> tuple[int, ChainHead]:
         """Return the journal's term and last event, which change with every write. Raises RunInvalid."""
         with closing(self.journal(is_read_only=True)) as journal:
-            return journal.term(), journal.head()
+            return journal.position()
 
     def activity(self) -> tuple[int, ChainHead, Presence | None]:
         """Return what changes while a process works on the run, also without an event, as in training. Raises RunInvalid."""
@@ -302,7 +302,7 @@ class RunStore:
             )
         self.fencing.require_latest(journal)
         journal.require_own_schema()
-        term, sequence = journal.term(), journal.head().sequence
+        term, head = journal.position()
         if self.fencing.term() < term and not self._is_behind(journal):
             raise FileCorrupt(
                 "the journal",
@@ -310,7 +310,7 @@ class RunStore:
             )
         if self.config.cluster.journal is None:
             is_sealed = matches_seal(
-                self.files, self.keys, term=term, sequence=sequence, most_bytes=MOST_HASHED_ON_OPENING
+                self.files, self.keys, term=term, sequence=head.sequence, most_bytes=MOST_HASHED_ON_OPENING
             )
             if is_sealed is False:  # None: a coordinator has it open, or was interrupted
                 raise FileCorrupt(self.files.display_path(JOURNAL), "it is not the file that its coordinator closed")
@@ -500,14 +500,26 @@ class RunStore:
             StorageFailed: The storage is full, or read-only.
         """
         keys = RunKeys(self.files)
-        if keys.hash_key != self.keys.hash_key:
-            raise FileCorrupt(self.files.display_path("hash.key"), "not the key that the run was opened with")
-        _ = keys.signing_key
-        self.files.try_to_write("generations", _ROOM)
 
-    def destroy(self, refs: Iterable[FileRef]) -> int:
-        """Destroy files durably. Returns how many existed. Raises StorageFailed."""
-        return self.files.delete(*sorted(ref.path for ref in refs))
+        def check_hash_key() -> None:
+            if keys.hash_key != self.keys.hash_key:
+                raise FileCorrupt(self.files.display_path("hash.key"), "not the key that the run was opened with")
+
+        checks: list[Callable[[], object]] = [
+            check_hash_key,
+            lambda: keys.public_key,
+            lambda: keys.signing_key,
+            lambda: self.files.try_to_write("generations", _ROOM),
+        ]
+        if self.files.local is None:  # each is one or several round trips
+            map_concurrently(lambda check: check(), checks)
+        else:
+            for check in checks:
+                check()
+
+    def destroy(self, refs: Iterable[FileRef], *, generations: Iterable[int] = ()) -> int:
+        """Destroy files, and those of generations, durably. Returns how many existed. Raises StorageFailed."""
+        return self.files.delete(*sorted(ref.path for ref in refs), *map(generation_path, sorted(generations)))
 
     def garbage(self, needed: Collection[FileRef], *, shard: int | None = None) -> list[str]:
         """Return the paths of samples and states that nothing needs, and of partly written files.

@@ -102,11 +102,10 @@ class Publisher:
         store, journal = self._session.store, self._session.journal
 
         def work(transaction: Transaction) -> RequestsPurged:
-            store.destroy(command.files)
             superseded = self._superseded
             if superseded is None:
                 superseded = set(store.generations.numbers).difference(self.numbers)
-            store.generations.delete(superseded)
+            store.destroy(command.files, generations=superseded)
             event = RequestsPurged(
                 at=self._session.clock(),
                 request_ids=command.request_ids,

@@ -153,7 +153,8 @@ class RunFiles:
             ending: The end of its name.
             produce: Writes its bytes to a file that is open. May raise OSError.
         """
-        self.fence()
+        if self.local is not None:
+            self.fence()  # an object is written in one step at the end, which asks itself
         self._require_own_folder(stem)
         hashed = HashedWriter()
 

@@ -12,6 +12,7 @@ from raymu.errors import ConfigInvalid, ConnectionLost, FileCorrupt, FileUnreada
 from raymu.store.files.database_files import begin_use, end_use
 from raymu.store.files.retries import retried
 from raymu.store.journal.dialects import DIALECTS
+from raymu.store.journal.engines import open_engine
 from raymu.text import one_line
 
 _PASSWORDS = frozenset({"password", "sslpassword"})
@@ -32,7 +33,9 @@ class Database:
         self._name = name
         self._dialect = DIALECTS[url.get_backend_name()]
         opened = self._dialect.read_only_url(url) if is_read_only else url
-        self._engine = sql.create_engine(opened, **self._dialect.engine_options)
+        self._shared = open_engine(opened, is_read_only=is_read_only, on_connect=self._begin_use)
+        self._shared.use(self)
+        self._engine = self._shared.engine
         self.is_immutable = "immutable" in opened.query
         """Whether the file is read as if nobody could write to it: what others write later is not seen."""
         self._file = url.database if url.get_backend_name() == "sqlite" else None
@@ -42,16 +45,6 @@ class Database:
         self._has_written = False
         self._existing: set[str] = set()
         """Names of tables that exist."""
-
-        def configure(connection: Any, _record: object) -> None:
-            self._begin_use()
-            cursor = connection.cursor()
-            for setting in self._dialect.settings(is_read_only):
-                cursor.execute(setting)
-            cursor.close()
-            connection.commit()  # a first rollback would undo PostgreSQL's settings
-
-        sql.event.listen(self._engine, "connect", configure)
 
     def create(self, tables: sql.MetaData) -> None:
         """Create the tables that do not exist, even while another process does the same. Raises StorageFailed."""
@@ -87,6 +80,8 @@ class Database:
         """Open a connection to read. Raises JournalBusy, FileUnreadable; FileCorrupt for a damaged or missing journal."""
         with self._translated_errors(is_reading=True):
             connection = retried(self._engine.connect, self._is_lost)
+            if self._dialect.is_server:  # a transaction would be two more round trips, and show the same
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             try:
                 yield cast(sql.Connection, _RetriedReads(connection, self._dialect.is_lost))
             finally:
@@ -118,7 +113,7 @@ class Database:
         def release() -> None:
             with suppress(SQLAlchemyError):
                 connection.invalidate()  # in the pool it would keep the lock
-            self._engine.dispose()
+            self._shared.end_use(self)
 
         if is_locked:
             return release
@@ -155,7 +150,7 @@ class Database:
         if self._dialect.scrubs_on_close and self._has_written:
             self._dirty_table = self._dirty_table or ""
         self._scrub()
-        self._engine.dispose()
+        self._shared.end_use(self)
         if at_rest and self._has_written and self._dialect.at_rest:
             self._put_to_rest(self._dialect.at_rest)
         if self._use is not None:

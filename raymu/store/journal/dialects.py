@@ -78,6 +78,8 @@ class Dialect:
     at_rest: str | None = None
     """SQL by which the last writer leaves the database so that readers need to write nothing."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
+    is_server: bool = False
+    """True if a connection is slow to make, and each query sees what is committed by then, with or without a transaction."""
 
 
 def _sqlite_settings(is_read_only: bool) -> list[str]:
@@ -197,7 +199,9 @@ DIALECTS: Mapping[str, Dialect] = {
         lock_message="lock timeout",
         schema_lock=f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
         connection_lock="SELECT pg_try_advisory_lock(hashtextextended(:name, 0))",
-        engine_options={"pool_pre_ping": True, "connect_args": dict(CONNECT_ARGS)},
+        # Nothing here is an hstore, for which each new connection would be searched.
+        engine_options={"pool_pre_ping": True, "use_native_hstore": False, "connect_args": dict(CONNECT_ARGS)},
+        is_server=True,
     ),
 }
 """Name of SQLAlchemy's backend -> dialect."""

@@ -86,7 +86,7 @@ class Fencing:
 
     def release(self, journal: Journal, term: int) -> None:
         """Close the journal as its coordinator, and seal its file. Raises CoordinatorSuperseded."""
-        head, current = journal.head(), journal.term()
+        current, head = journal.position()
         journal.close(at_rest=current == term)
         self._seal(term=term, sequence=head.sequence)
 
@@ -110,7 +110,8 @@ class Fencing:
     def require_latest(self, journal: Journal) -> None:
         """Raise RunInvalid if the journal is older than it was when a coordinator last closed it."""
         sealed = sealed_position(self._files, self._keys)  # before the journal, which only grows
-        if sealed > (journal.term(), journal.head().sequence):
+        term, head = journal.position()
+        if sealed > (term, head.sequence):
             raise self._older_journal("it was closed at a later event than it contains")
 
     def _announce(self, term: int) -> None:

@@ -287,7 +287,14 @@ class Journal:
 
     def position(self) -> tuple[int, ChainHead]:
         """Return the term and the last event, which change with every write. Raises RunInvalid for an unknown run."""
-        return self.term(), self.head()
+        is_event = sql.and_(EVENTS.c.run == RUNS.c.run, RUNS.c.run == self._run)
+        both = sql.select(RUNS.c.term, EVENTS.c.sequence, EVENTS.c.seal).select_from(RUNS.outerjoin(EVENTS, is_event))
+        newest = both.where(RUNS.c.run == self._run).order_by(EVENTS.c.sequence.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(newest).one_or_none()
+            if row is None or row.sequence is None:
+                return self._known_term(connection), BEGINNING
+        return row.term, ChainHead(sequence=row.sequence, seal=row.seal)
 
     def require_readable(self) -> None:
         """Read the last event of each kind. Raises RunFormatTooNew if this version does not understand one."""
