@@ -26,11 +26,13 @@ from raymu.console.screen import Screen
 from raymu.core.receipt import Receipt
 from raymu.data.due_dates import DateFormat
 from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked, SeveralFaults
+from raymu.service.requests.delta_table import read_table_deletions
 from raymu.service.requests.lookup import FoundRequest
 from raymu.service.requests.outcomes import Outcome, outcome_tree, outcomes_of
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.table import RequestRows, read_requests
 from raymu.store.codec import to_tree
+from raymu.text import one_line, plural
 
 _ONE_REQUEST = ("ids", "ids_file", "owner", "owner_file")
 """Parameters that describe one request."""
@@ -58,6 +60,17 @@ _ONE_REQUEST = ("ids", "ids_file", "owner", "owner_file")
     help="Send the requests of a table, one per row, with the columns id or owner, and perhaps key, due, strategy and "
     "boundary: CSV, JSON lines, Parquet or Arrow; - is standard input.",
 )
+@click.option(
+    "--delta-table",
+    metavar="TABLE",
+    help="Revoke the samples that were deleted in a Delta Lake table, by its change data feed: a path or a URI.",
+)
+@click.option(
+    "--since",
+    metavar="VERSION",
+    type=click.IntRange(0),
+    help="The table's version that the run was trained from. By default, the last one whose deletions the run has.",
+)
 @trust_option
 @address_option
 @take_over_option
@@ -68,6 +81,8 @@ def command(
     date_format: DateFormat | None,
     key: str | None,
     requests_file: str | None,
+    delta_table: str | None,
+    since: int | None,
     address: str | None,
     as_json: bool,
     **request: Any,
@@ -77,8 +92,18 @@ def command(
     The shards that were trained on the samples are rewound at once, and then repaired as the strategy says. The command
     prints the receipt.
 
-    With --requests-file, each row is accepted or refused by itself; exit code 1 says that some were refused.
+    With --requests-file, each row is accepted or refused by itself; exit code 1 says that some were refused. With
+    --delta-table, each version of the table that deletes rows is one request, so that a repeated call does nothing.
     """
+    if delta_table is not None:
+        own = (key, requests_file, *(request.pop(name) for name in _ONE_REQUEST))
+        if any(own):
+            raise RequestInvalid("give --delta-table, or samples by other options, not both")
+        request.pop("ignore_unknown")
+        _revoke_deleted_rows(open_run(run_dir, address=address), delta_table, since, as_json, due=due, **request)
+        return
+    if since is not None:
+        raise RequestInvalid("--since is a version of --delta-table; give both")
     if requests_file is not None:
         if any((key, *(request.pop(name) for name in _ONE_REQUEST))):
             raise RequestInvalid(
@@ -149,3 +174,37 @@ def _revoke_rows(opened: Run, rows: RequestRows, as_json: bool) -> None:
         else:
             show_outcomes(Screen(), outcomes)
     sys.exit(any(outcome.status == "refused" for outcome in outcomes))
+
+
+def _revoke_deleted_rows(opened: Run, table: str, since: int | None, as_json: bool, **request: Any) -> None:
+    """Send what a Delta Lake table deleted, print each version, and exit with 1 if a request was refused."""
+    with opened as run:
+        deletions = read_table_deletions(
+            table, run.config.data.id, since=since, find=lambda keys: run.find_requests(keys=keys), **request
+        )
+        results: list[SubmissionResult] = []
+        if deletions.revocations:
+            with work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+                results = run.revoke_many(deletions.revocations, progress=progress)
+    statuses = ["accepted" if each.request_id else "not held" if each.is_absent else "refused" for each in results]
+    rows = list(zip(deletions.versions, deletions.revocations, results, statuses, strict=True))
+    with printing_after_commit("`raymu receipts RUN`"):
+        if as_json:
+            versions = [
+                {
+                    "version": version,
+                    "samples": len(revocation.ids),
+                    "status": status,
+                    "request_id": result.request_id,
+                    "problem": one_line(result.refusal) if status == "refused" else None,
+                }
+                for version, revocation, result, status in rows
+            ]
+            emit("revoke", {"table_version": deletions.last, "versions": versions})
+        else:
+            for version, revocation, result, status in rows:
+                problem = f": {one_line(result.refusal)}" if status == "refused" else ""
+                count = plural(len(revocation.ids), "id")
+                click.echo(f"version {version}: {count} deleted, {status} {result.request_id or ''}".rstrip() + problem)
+            click.echo(f"the deletions up to version {deletions.last} were read")
+    sys.exit("refused" in statuses)
