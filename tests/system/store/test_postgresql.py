@@ -1,5 +1,6 @@
 """PostgreSQL as the journal's database: residue, locks, lost connections."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -160,3 +161,17 @@ def execute_all(url: sql.URL, *statements: str) -> None:
         for statement in statements:
             connection.exec_driver_sql(statement)
     engine.dispose()
+
+
+def test_journals_of_a_process_share_connections_which_end_with_the_last_of_them(url: sql.URL) -> None:
+    count = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{url.database}' AND pid <> pg_backend_pid()"
+    with closing(begin(url)) as first:
+        for _ in range(3):
+            with closing(open_journal(url)) as other:
+                assert other.head() == first.head()
+                assert execute(url, count) == [1]
+    for _ in range(600):  # the server ends a closed connection's process a moment later
+        if execute(url, count) == [0]:
+            break
+        time.sleep(0.1)
+    assert execute(url, count) == [0]

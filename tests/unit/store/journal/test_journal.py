@@ -339,3 +339,26 @@ def test_a_url_that_cannot_work_is_refused_at_once(text: str, complaint: str) ->
 
 def test_a_url_of_postgresql_needs_no_driver_named() -> None:
     assert parse_url("postgresql://host/db").drivername == "postgresql+psycopg"
+
+
+def test_the_next_coordinator_reads_the_snapshot_of_the_one_before_while_others_read(url: sql.URL) -> None:
+    with closing(begin(url)) as journal, closing(open_journal(url, is_read_only=True)) as reader:
+        journal.append(*[SETTLE] * 3)
+        with journal.writing() as transaction:
+            transaction.save_snapshot(transaction.head, "the state after three events")
+        saved = journal.head()
+        journal.append(*[ACCEPTED] * 40)
+        reading = reader.sealed_events()
+        assert next(reading)[0].sequence == 1
+        with closing(open_journal(url)) as successor:
+            successor.take_over()
+            assert successor.snapshot() == (saved, "the state after three events")
+            assert [event for _, event in successor.sealed_events(after=saved)] == [ACCEPTED] * 40
+            with successor.writing() as transaction:
+                transaction.save_snapshot(transaction.head, "the state after all events")
+            assert successor.snapshot() == (successor.head(), "the state after all events")
+            assert len(list(reading)) == 42
+            assert reader.snapshot() == (successor.head(), "the state after all events")
+            assert reader.position() == (2, successor.head())
+            with pytest.raises(CoordinatorSuperseded), journal.writing() as transaction:
+                transaction.save_snapshot(transaction.head, "of a superseded coordinator")
