@@ -1,8 +1,12 @@
 """Ingest on a cluster writes the files that one process writes, and says of a bad table what it says."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -10,16 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+import yaml
 
 import raymu
 from raymu import backends
-from raymu.errors import DataInvalid
+from raymu.errors import DataInvalid, DeviceUnavailable, RunInvalid
 from raymu.runtime import ingest
 from raymu.service.ingest import prepare_run
 from raymu.service.placement import PlacedBatch
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
+from tests.support.object_store_server import ObjectStoreServer
+from tests.support.postgres_server import PostgresServer
 from tests.support.process_memory import kept_by_ray
+from tests.support.processes import own_processes
 from tests.support.ray_internals import local_node
 
 pytestmark = pytest.mark.usefixtures("ray_cluster", "room_for_one")
@@ -110,3 +118,85 @@ def test_only_a_large_table_is_placed_on_a_cluster(tmp_path: Path, monkeypatch: 
     with backends.PlaceOfRows(settings(tmp_path, fleet="ray").cluster) as place:
         prepare_run(settings(tmp_path / "all.parquet"), str(tmp_path / "run"), rows=place).write()
     assert RunStore(str(tmp_path / "run")).manifest.tables
+
+
+def kill_one_of(name: str) -> Thread:
+    """Kill the first of Ray's processes that has a name once it is there, in a thread that ends then."""
+
+    def work() -> None:
+        while not (processes := own_processes(name)):
+            time.sleep(0.005)
+        processes[0].kill()
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("victim", ["ray::_place", "ray::HashShuf"])
+def test_after_a_killed_worker_the_files_are_those_of_one_process_or_none(tmp_path: Path, victim: str) -> None:
+    write_folders(tmp_path / "all", write_samples(tmp_path / "all.parquet", samples=120, owners=3))
+    config, location = settings(tmp_path / "all"), str(tmp_path / "run")
+    prepare_run(config, str(tmp_path / "here")).write()
+    for process in own_processes("ray::IDLE"):
+        process.kill()  # a new worker imports for a while, in which it is found
+    killer = kill_one_of(victim)
+    rows = partial(ingest.RowsOnRay, part_bytes=4000)
+    try:
+        prepare_run(config, location, rows=rows).write()
+    except DeviceUnavailable:
+        assert victim != "ray::_place"
+        assert not Path(location).exists()
+        prepare_run(config, location, rows=rows).write()
+    killer.join(60)
+    assert not killer.is_alive()
+    assert samples_of(tmp_path / "run") == samples_of(tmp_path / "here")
+
+
+_DRIVER = """
+import sys
+from functools import partial
+import ray
+from raymu.config import Config
+from raymu.runtime.ingest import RowsOnRay
+from raymu.service.ingest import prepare_run
+address, config, location = sys.argv[1:]
+ray.init(address=address, log_to_driver=False, logging_level="error")
+prepare_run(Config.load(config), location, rows=partial(RowsOnRay, part_bytes=4000)).write()
+"""
+
+
+@pytest.mark.nightly
+def test_after_a_killed_driver_the_next_run_at_this_place_begins_anew(tmp_path: Path) -> None:
+    write_folders(tmp_path / "all", write_samples(tmp_path / "all.parquet", samples=120, owners=3))
+    config, run = settings(tmp_path / "all"), tmp_path / "run"
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.tree()))
+    address = ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen([sys.executable, "-c", _DRIVER, address, str(tmp_path / "run.yaml"), str(run)])
+    try:
+        while not (run / "samples").exists():
+            assert driver.poll() is None
+            time.sleep(0.01)
+    finally:
+        driver.kill()
+        driver.wait()
+    with pytest.raises(RunInvalid):
+        raymu.open_run(run)
+    prepare_run(config, str(tmp_path / "here")).write()
+    prepare_run(config, str(run)).write()
+    assert samples_of(run) == samples_of(tmp_path / "here")
+
+
+@pytest.mark.nightly
+def test_a_run_on_an_object_store_is_placed_by_workers(
+    tmp_path: Path, object_store: ObjectStoreServer, postgres: PostgresServer
+) -> None:
+    write_folders(tmp_path / "all", write_samples(tmp_path / "all.parquet", samples=120, owners=3))
+    prepare_run(settings(tmp_path / "all"), str(tmp_path / "here")).write()
+    location = object_store.uri(f"{object_store.new_bucket()}/run")
+    config = settings(tmp_path / "all", journal=str(postgres.new_database()))
+    prepare_run(config, location, rows=partial(ingest.RowsOnRay, part_bytes=4000)).write()
+    here, there = (RunStore(place).manifest for place in (str(tmp_path / "here"), location))
+    assert there.tables == here.tables
+    assert there.indexes == here.indexes
