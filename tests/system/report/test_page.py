@@ -1,10 +1,8 @@
 """The whole page: one well-formed, self-contained file that names no person."""
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,27 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymu.api import open_run
 from raymu.config.limits import check_tree
 from raymu.config.unlearning import Strategy
 from raymu.core.events import Event, RevocationsAccepted, RunTrained
-from raymu.errors import ConfigInvalid, ShardRepairFailed
+from raymu.errors import ConfigInvalid
 from raymu.report.load import Measurement, RunRecord, read_run
 from raymu.report.page import render
 from raymu.report.request_groups import LATEST
 from raymu.report.requests import DeadlineStatus
 from raymu.report.view import view_of
-from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.requests.revocation import Revocation
-from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import no_progress
 from raymu.store.codec import to_tree
-from raymu.store.run import RunStore
 from tests.support.audit_documents import audit_of_many, audit_tree
-from tests.support.coordinated_run import ids_at, opened
-from tests.support.examples import make_config, revoke, settle, train_run, write_samples
 from tests.support.golden_journals import GOLDEN
-from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import TrainedRunFactory
 
 SECTIONS = (
@@ -54,35 +43,9 @@ AUDIT = {
 
 
 @pytest.fixture(scope="module")
-def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
-    """The record of a run with requests of every state: settled, patched, late, of an owner, and waiting."""
-    folder = tmp_path_factory.mktemp("report")
-    write_samples(folder / "all.parquet", text_ids=True)
-    data = {"owner": "owner", "test": str(folder / "all.parquet"), "track_accuracy": True}
-    # The default patch, and a replay, cost more than retraining so few samples, and ohs would retrain.
-    unlearning = {"contributions": "gradient", "ohs": {"remedy": "fine_tune"}}
-    config = make_config(folder / "all.parquet", data=data, unlearning=unlearning)
-    location = folder / "run"
-    run = train_run(config, location)
-    ids = ids_at(config)
-    later = datetime.now(UTC) + timedelta(days=2)
-    revoke(run, ids[:3], strategy="dpus", due=later - timedelta(days=1))
-    store = RunStore(str(location))
-    run = Coordinator(store, LocalFleet(store), clock=lambda: later)
-    settle(run)
-    revoke(run, ids[3:4], strategy="sisa")
-    revoke(run, ids[4:5], strategy="ohs", boundary=0.0, due=later + timedelta(minutes=1))
-    asyncio.run(run.revoke([Revocation(owner="owner-3"), Revocation(ids=(ids[5],))], no_progress))
-    with suppress(ShardRepairFailed), opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as broken:
-        broken.revoke(ids_at(config, shard=0, slice_index=2)[-1:], strategy="sisa")
-    opened_run = open_run(location)
-    record = read_run(
-        RunStore(str(location)),
-        now=later + timedelta(hours=1),
-        measured=Measurement(file="test.parquet", evaluation=opened_run.evaluate_file(str(folder / "all.parquet"))),
-        verification=opened_run.verify(),
-    )
-    return replace(record, audit=AUDIT, audit_source="audit of generation 7; the run serves 9; not signed")
+def record(plain_record: RunRecord) -> RunRecord:
+    """The record of a run with requests of every state, and with an audit."""
+    return replace(plain_record, audit=AUDIT, audit_source="audit of generation 7; the run serves 9; not signed")
 
 
 @pytest.fixture(scope="module")
