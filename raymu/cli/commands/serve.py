@@ -57,7 +57,9 @@ def command(
     audit_files: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Serve deletions and predictions over HTTP, with pages for people at /.
+    """Serve deletions and predictions over HTTP.
+
+    There are pages for people at /.
 
     One deletion is sent to every run that holds its subject. It is committed when the answer 202 comes, and is carried out
     whatever happens then. Other commands may work on the runs meanwhile. On this machine alone no token is needed, unless
