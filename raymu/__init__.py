@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raymu.core.tuning import Constraints, Search
     from raymu.errors import RaymuError
     from raymu.new_run import train
+    from raymu.restored_run import restore
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.planning.forecast import Forecast
     from raymu.service.requests.revocation import Revocation, SubmissionResult
@@ -41,6 +42,7 @@ __all__ = [
     "Task",
     "Verification",
     "open_run",
+    "restore",
     "train",
 ]
 
@@ -60,6 +62,7 @@ _MODULES: Mapping[str, str] = {
     "Task": "raymu.training.tasks.task",
     "Verification": "raymu.service.verify.verify",
     "open_run": "raymu.api",
+    "restore": "raymu.restored_run",
     "train": "raymu.new_run",
 }
 """The module that defines each public name."""

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from raymu.service.audit.document import AuditDocument
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.audit.report import AuditReport
+    from raymu.service.backup import Backup
     from raymu.service.coordinator.client import CoordinatorClient
     from raymu.service.export import Export
     from raymu.service.export_document import ExportCheck
@@ -704,6 +705,23 @@ class Run:
 
         self._require_nothing_lost()
         return sign_generation(self._store, local_path(out))
+
+    def backup(self, target: str | Path) -> Backup:
+        """Bring the backup at a place up to the present state of the run. A coordinator may go on meanwhile.
+
+        The place holds one state: what the run has purged since the last backup there is destroyed.
+
+        Args:
+            target: An empty or missing folder, or one with an earlier backup of this run, as a path or a URI.
+
+        Raises:
+            RequestInvalid: Something else is there.
+            RaymuError: RunInvalid, FileMissing, FileCorrupt, StorageFailed.
+        """
+        from raymu.service.backup import back_up
+
+        self._require_nothing_lost()
+        return back_up(self._store, absolute(target))
 
     def predict(self, features: Rows | object) -> npt.NDArray[np.float32]:
         """Predict with the current generation.

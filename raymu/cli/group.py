@@ -51,6 +51,10 @@ SECTIONS: Mapping[str, tuple[LazyCommand, ...]] = {
         LazyCommand("predict", "predict", "Predict the targets of a table."),
         LazyCommand("export", "export", "Write the model for programs without raymu."),
     ),
+    "Keep": (
+        LazyCommand("backup", "backup", "Back a run up, also while it is up."),
+        LazyCommand("restore", "restore", "Restore a run from a backup."),
+    ),
     "Serve": (
         LazyCommand("serve", "serve", "Serve deletions and predictions over HTTP."),
         LazyCommand("token create", "token", "Make a token for a caller of `raymu serve`."),

@@ -57,7 +57,7 @@ def open_run(run_dir: str, *, address: str | None = None) -> Run:
     from raymu import api
 
     chosen = click.get_current_context().meta
-    is_trusted = bool(chosen.get(_TRUST))
+    is_trusted = is_trusting()
     run = api.open_run(run_dir, address=address, trust=is_trusted, take_over=bool(chosen.get(_TAKE_OVER)))
     if is_trusted:
         from raymu.core.trust import demands_of
@@ -65,6 +65,11 @@ def open_run(run_dir: str, *, address: str | None = None) -> Run:
 
         remember(demands_of(run.config))
     return run
+
+
+def is_trusting() -> bool:
+    """Return whether the command at work has --trust."""
+    return bool(click.get_current_context().meta.get(_TRUST))
 
 
 def warn_of_waiting(run: Run) -> None:

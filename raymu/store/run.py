@@ -134,7 +134,7 @@ class RunStore:
 
         Raises RunInvalid if something else exists there, StorageFailed.
         """
-        self._mark_unfinished()
+        self.mark_unfinished()
         self.keys.create()
 
     def finish_shard(self, shard: int, rows: ShardRows | pa.Table, config: Config) -> FinishedShard:
@@ -179,13 +179,14 @@ class RunStore:
             routes=None if any(lineage.added_epochs for lineage in lineages) else self.manifest.routes,
         )
         branch = RunStore(location, trust=self.trust)
-        branch._mark_unfinished()
+        branch.mark_unfinished()
         branch.keys.copy(self.keys)
         branch.files.adopt(self.files, {*self.shared_files, *(file for lineage in lineages for file in lineage.files)})
         branch._finish_creation(manifest)
         return branch
 
-    def _mark_unfinished(self) -> None:
+    def mark_unfinished(self) -> None:
+        """Mark the directory as that of a run which is being created. Raises as `begin`."""
         self.require_empty()
         self.files.write(UNFINISHED, b"")
         if self.files.keeps_versions(UNFINISHED):

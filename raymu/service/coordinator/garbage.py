@@ -7,6 +7,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.records import FileRef
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
+from raymu.service.needed_files import needed_files
 from raymu.service.shard.reports import find_partial, find_report
 from raymu.store.journal.transaction import Transaction
 
@@ -85,17 +86,9 @@ class GarbageCollector:
 
     def _needed(self) -> set[FileRef]:
         """Return every file that is served, or that running work starts from, aims at or has reported."""
-        store, running, published = self._session.store, self._board.awaited, self._board.published_command
+        store, running = self._session.store, self._board.awaited
         self._publisher.require_sound()  # nothing is deleted from a run whose generation is damaged
-        lineages = self._board.lineages
-        served = zip(published.lineages, lineages, strict=True) if published else ()
-        others = [before for before, now in served if before is not now]
-        needed = {file for lineage in (*lineages, *others) for file in lineage.files}
-        needed |= set(self._board.tables) | store.shared_files
-        needed |= set(filter(None, self._board.indexes)) | set(
-            store.manifest.routes_with(self._board.added_routes) or ()
-        )
-        needed |= {file for command in running for reference in command.references for file in reference.files}
+        needed = needed_files(store, self._board)
         reports = [find_report(store, command.command_id) for command in running]
         needed |= {file for report in reports if report for file in report.lineage.files}
         partials = [find_partial(store, command.command_id) for command in running]

@@ -1,7 +1,9 @@
 """A SQL database as the journal needs it: commits that survive a power cut, and deleted rows that leave no residue."""
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any, cast
 from weakref import finalize
 
@@ -86,6 +88,33 @@ class Database:
                 yield cast(sql.Connection, _RetriedReads(connection, self._dialect.is_lost))
             finally:
                 _end(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sql.Connection]:
+        """Open a transaction that reads all tables as they are at one moment. Raises as `reading`."""
+        with self._translated_errors(is_reading=True):
+            connection = retried(self._engine.connect, self._is_lost)
+            try:
+                connection.exec_driver_sql(self._dialect.begin_snapshot)
+                yield connection
+            finally:
+                _end(connection)
+
+    def back_up(self, out: Path) -> None:
+        """Copy a SQLite database as it is at one moment into a new file, by SQLite's backup interface.
+
+        The copy has no write-ahead log. Raises as `reading`.
+        """
+        with (
+            self._translated_errors(is_reading=True),
+            self._engine.connect() as connection,
+            closing(sqlite3.connect(out)) as copy,
+        ):
+            try:
+                cast(sqlite3.Connection, connection.connection.driver_connection).backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")
+            except sqlite3.Error as error:  # not through SQLAlchemy, which would wrap it
+                raise FileUnreadable(self._name, one_line(error)) from error
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, SQLAlchemyError) and self._dialect.is_lost(error)

@@ -66,6 +66,8 @@ class Dialect:
     """Yield a phrase for everything in the schema that raymu did not create as it is."""
     is_lost: Callable[[SQLAlchemyError], bool]
     """Return whether a connection was lost or could not be made, so that another attempt may succeed."""
+    begin_snapshot: str
+    """SQL after which a transaction reads all tables as they are at one moment."""
     lock_message: str
     """Part of the error message of a lock that another connection holds."""
     read_only_url: Callable[[sql.URL], sql.URL] = lambda url: url
@@ -184,6 +186,7 @@ DIALECTS: Mapping[str, Dialect] = {
         is_unreachable=_is_sqlite_unreachable,
         is_lost=lambda _error: False,
         schema_differences=sqlite_differences,
+        begin_snapshot="BEGIN",
         lock_message="database is locked",
         read_only_url=_sqlite_read_only,
         scrubs_on_close=True,
@@ -196,6 +199,7 @@ DIALECTS: Mapping[str, Dialect] = {
         is_unreachable=_is_server_unreachable,
         is_lost=_is_connection_lost,
         schema_differences=postgresql_differences,
+        begin_snapshot="SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         lock_message="lock timeout",
         schema_lock=f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
         connection_lock="SELECT pg_try_advisory_lock(hashtextextended(:name, 0))",

@@ -61,6 +61,11 @@ class Fencing:
             journal.close(at_rest=True)
         self._seal(term=0, sequence=0)
 
+    def restore(self, *, term: int, sequence: int) -> None:
+        """Write the term and the seal of a journal that was copied from elsewhere. Raises StorageFailed."""
+        self._files.write(TERM, str(term).encode())
+        self._seal(term=term, sequence=sequence)
+
     def remove(self, manifest: RunManifest) -> None:
         """Delete the rows of an abandoned run from a shared database. Raises StorageFailed, JournalBusy."""
         if Config.parse(manifest.config).cluster.journal is not None:

@@ -1,0 +1,76 @@
+"""Copies of a run's journal as it is at one moment, as a SQLite file, and journals made of such copies."""
+
+from contextlib import closing
+from pathlib import Path
+
+import sqlalchemy as sql
+
+from raymu.errors import RunInvalid
+from raymu.store.journal.database import Database
+from raymu.store.journal.tables import RUNS, TABLES
+
+_ROWS = 1000
+"""Rows that are written together."""
+
+
+def copy_journal(source: Database, out: Path, *, run: str, is_own_file: bool) -> None:
+    """Copy the rows of a run into a new SQLite file, while a coordinator may write more of them.
+
+    Args:
+        source: The database with the journal, opened to read.
+        out: The file to write.
+        run: Id of the run.
+        is_own_file: Whether the database is a SQLite file of this run alone. It is then copied page by page, by SQLite's
+            backup interface.
+
+    Raises StorageFailed, JournalBusy, FileCorrupt, FileUnreadable.
+    """
+    if is_own_file:
+        source.back_up(out)
+        return
+    with closing(_file(out)) as copy:
+        copy.create(TABLES)
+        with source.snapshot() as reading:
+            existing = set(sql.inspect(reading).get_table_names())
+            with copy.writing() as writing:
+                for table in TABLES.sorted_tables:
+                    if table.name in existing:
+                        _copy_rows(reading, writing, table, run=run)
+        copy.close(at_rest=True)
+
+
+def restore_journal(copy: Path, target: Database, *, run: str, name: str) -> None:
+    """Add the rows of a run to a database that does not have the run.
+
+    Args:
+        copy: What `copy_journal` wrote.
+        target: The database.
+        run: Id of the run.
+        name: What messages call the database.
+
+    Raises RunInvalid if the database has the run, StorageFailed, JournalBusy.
+    """
+    target.create(TABLES)
+    with closing(_file(copy, is_read_only=True)) as source, source.snapshot() as reading, target.writing() as writing:
+        if writing.execute(sql.select(RUNS.c.term).where(RUNS.c.run == run)).first() is not None:
+            raise RunInvalid(name, f"has run {run} already; name another database with --journal")
+        existing = set(sql.inspect(reading).get_table_names())
+        for table in TABLES.sorted_tables:
+            if table.name in existing:
+                _copy_rows(reading, writing, table, run=run)
+
+
+def opened_copy(copy: Path) -> Database:
+    """Open a copy to read it."""
+    return _file(copy, is_read_only=True)
+
+
+def _file(path: Path, *, is_read_only: bool = False) -> Database:
+    return Database(sql.URL.create("sqlite", database=str(path)), is_read_only=is_read_only)
+
+
+def _copy_rows(reading: sql.Connection, writing: sql.Connection, table: sql.Table, *, run: str) -> None:
+    rows = reading.execute(sql.select(table).where(table.c.run == run))
+    keys = [column.key for column in table.columns]  # a column may have another name in the database
+    for part in rows.partitions(_ROWS):
+        writing.execute(table.insert(), [dict(zip(keys, row, strict=True)) for row in part])
