@@ -25,10 +25,10 @@ from raymu.errors import RunRolledBack
 @trust_option
 @json_option
 def command(backup: str, run_dir: str, journal: str | None, accept_rollback: bool, as_json: bool) -> None:
-    """Restore a run from a backup, and verify it.
+    """Restore a run from a backup.
 
-    RUN is a new folder, or a URI of an object store. What was revoked since the backup is revoked again if the run has a
-    registry. Without one, the requests since then have to be given again.
+    RUN is a new folder, or a URI of an object store. The restored run is verified. What was revoked since the backup is
+    revoked again if the run has a registry. Without one, the requests since then have to be given again.
 
     Exit code 0: restored, and the verification passes; 1: it fails; 3: it is inconclusive.
     """

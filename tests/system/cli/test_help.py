@@ -133,7 +133,7 @@ def test_messages_name_options_that_exist() -> None:
 
 def test_shells_complete_the_names_of_commands() -> None:
     items = cli.shell_complete(click.Context(cli), "re")
-    assert {item.value for item in items} == {"rebuild", "revoke", "receipts", "report"}
+    assert {item.value for item in items} == {"rebuild", "revoke", "receipts", "report", "restore"}
     assert all(item.help for item in items)
 
 
