@@ -64,14 +64,14 @@ def _measure(model: str, constituents: int, *, is_smoke: bool) -> Iterator[Row]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            ways = _ways(run)
-            for way, predict in ways.items():
+            predictors = ways(run)
+            for way, predict in predictors.items():
                 np.testing.assert_allclose(predict(many[:BATCH]), run.predict(many[:BATCH]), atol=1e-5, err_msg=way)
             facts = {"model": model, "constituents": constituents}
-            for way, seconds in _single_times(ways, one, 20 if is_smoke else SINGLES).items():
+            for way, seconds in _single_times(predictors, one, 20 if is_smoke else SINGLES).items():
                 p99 = float(np.quantile(seconds, 0.99))
                 yield {**facts, "way": way, "rows": 1, "seconds": statistics.median(seconds), "p99_s": p99}
-            for way, predict in ways.items():
+            for way, predict in predictors.items():
                 started = time.process_time()
                 predict(many)
                 yield {**facts, "way": way, "rows": rows, "seconds": time.process_time() - started, "p99_s": None}
@@ -79,10 +79,10 @@ def _measure(model: str, constituents: int, *, is_smoke: bool) -> Iterator[Row]:
             torch.set_num_threads(threads)
 
 
-def _single_times(ways: dict[str, Callable[..., Any]], row: Any, turns: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {way: [] for way in ways}
+def _single_times(predictors: dict[str, Callable[..., Any]], row: Any, turns: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {way: [] for way in predictors}
     for turn in range(turns):
-        for way, predict in ways.items():
+        for way, predict in predictors.items():
             started = time.process_time()
             predict(row)
             if turn >= turns // 10:
@@ -111,7 +111,7 @@ def train_ensemble(case: dict[str, Any], shards: int, folder: Path) -> Run:
     return train(Config.parse(tree), folder / "run")
 
 
-def _ways(run: Run) -> dict[str, Callable[[Any], Any]]:
+def ways(run: Run) -> dict[str, Callable[[Any], Any]]:
     """Return the ways to predict an array of rows, by their names."""
     constituents: Any = list(run.module().constituents)
     modules: list[nn.Module] = [part.model for part in constituents]

@@ -27,6 +27,10 @@ class Remedy(Protocol):
         """Commit those requests that are not refused. Raises RaymuError."""
         ...
 
+    async def prepare(self) -> None:
+        """Do what would make the first request wait."""
+        ...
+
     async def do_due_work(self) -> None:
         """Finish what an earlier failure left, and settle what is due. Raises RaymuError."""
         ...
@@ -53,6 +57,9 @@ class ClusterRemedy:
             if self._work is None or self._work.done():
                 self._work = asyncio.get_running_loop().create_task(self._carry_out())
         return results
+
+    async def prepare(self) -> None:
+        """Do nothing: the coordinator's process has imported what it needs."""
 
     async def do_due_work(self) -> None:
         """Do what is left: the detached coordinator looks at deadlines itself."""
@@ -131,6 +138,8 @@ class ServedRun:
         while True:
             pause_s = EVERY_S
             try:
+                if not self.is_ready:
+                    await self._remedy.prepare()
                 await self._remedy.do_due_work()
                 self.is_ready = True
             except Exception as problem:  # it may pass

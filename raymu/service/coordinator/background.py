@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 
 from raymu.core.deadlines import SettleWindow, next_settle_window
 from raymu.core.trust import Trust
@@ -80,6 +81,10 @@ class BackgroundCoordinator:
         self._has_news = True
         if self._work is None or self._work.done():
             self._work = asyncio.get_running_loop().create_task(self._carry_out())
+
+    async def prepare(self) -> None:
+        """Import what carries requests out, which takes seconds, before the first one comes."""
+        await asyncio.to_thread(import_module, "raymu.service.shard.worker")
 
     async def do_due_work(self) -> None:
         """Settle what would be late otherwise, and finish what an earlier failure left. If nothing is due, nothing is opened.
