@@ -39,7 +39,7 @@ TOGETHER = (
     "large_run",
 )
 """Scripts that `run_all` runs."""
-ATTACKS = ("fault_injection", "command_kills")
+ATTACKS = ("fault_injection", "command_kills", "service_kills")
 """Scripts that try to break raymu."""
 SEPARATE = (
     *ATTACKS,
@@ -52,6 +52,7 @@ SEPARATE = (
     "lanes",
     "commands",
     "beside_sisa",
+    "serving",
 )
 """Scripts with options of their own."""
 
