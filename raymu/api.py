@@ -69,7 +69,7 @@ from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.revoked_subjects import require_all_registered
 from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
-from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
+from raymu.service.status import RunStatus, receipts, receipts_of, signed_receipts, status, trained_on
 from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
 from raymu.store.run import RunStore
 from raymu.store.trust_list import read_trust
@@ -645,9 +645,7 @@ class Run:
     def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
         """Return the receipts of these requests, or of all, in the order of acceptance."""
         self.require_not_rolled_back()
-        return [
-            receipt for receipt in receipts(self._store) if request_ids is None or receipt.request_id in request_ids
-        ]
+        return list(receipts(self._store) if request_ids is None else receipts_of(self._store, request_ids))
 
     def find_requests(
         self,

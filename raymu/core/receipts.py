@@ -163,10 +163,15 @@ class Receipts:
 
     def of(self, request_ids: Collection[str]) -> dict[str, Receipt]:
         """Return the receipts of some accepted requests: request -> receipt. Raises what looking them up raises."""
+        known = self.find(request_ids)
+        return {request_id: known[request_id] for request_id in request_ids}
+
+    def find(self, request_ids: Collection[str]) -> dict[str, Receipt]:
+        """Return the receipts of those requests that were accepted. Raises what looking them up raises."""
         known = {each: self._receipts.get(each) or self._recent.get(each) for each in request_ids}
         absent = [request_id for request_id, receipt in known.items() if receipt is None]
         issued = self.issued.find(absent) if absent and self.issued else {}
-        return {request_id: receipt or issued[request_id] for request_id, receipt in known.items()}
+        return {request_id: receipt for request_id, receipt in known.items() if receipt is not None} | issued
 
     def is_purged(self, request_id: str) -> bool:
         """Return whether an accepted request is purged. Nothing is looked up."""

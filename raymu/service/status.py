@@ -1,7 +1,7 @@
 """The status and the receipts of a run, read from its directory. Nothing is written, and no cluster is needed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -227,6 +227,17 @@ def receipts(store: RunStore) -> tuple[Receipt, ...]:
     with closing(store.journal(is_read_only=True)) as journal:
         now = datetime.now(UTC)
         return tuple(receipt.at(now) for receipt in replay(journal, store.manifest).receipts.receipts())
+
+
+def receipts_of(store: RunStore, request_ids: Collection[str]) -> tuple[Receipt, ...]:
+    """Return the receipts of those requests that the run accepted, in the order of acceptance.
+
+    Of requests that are done, only these are read.
+    """
+    with closing(store.journal(is_read_only=True)) as journal:
+        now = datetime.now(UTC)
+        known = open_history(store, journal).receipts.find(frozenset(request_ids))
+        return tuple(receipt.at(now) for receipt in sorted(known.values(), key=lambda receipt: receipt.accepted_at))
 
 
 def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:

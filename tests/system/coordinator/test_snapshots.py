@@ -18,7 +18,7 @@ from raymu.service.history import History, open_history, replay
 from raymu.service.requests.lookup import find_requests
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
-from raymu.service.status import receipts, status
+from raymu.service.status import receipts, receipts_of, status
 from raymu.service.verify.verify import verify
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
@@ -73,6 +73,17 @@ def events_read(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[in
         patch.setattr(Journal, "sealed_events", counted)
         status(store)
     yield counts[0]
+
+
+def test_some_receipts_are_those_that_all_receipts_have(run: TrainedRun) -> None:
+    """Two of the requests are done, and looked up beside the snapshot."""
+    store = RunStore(str(run.location))
+    every = [receipt.at(receipt.accepted_at) for receipt in receipts(store)]
+    for chosen in ([every[0]], [every[2], every[0]], every):
+        ids = [*(receipt.request_id for receipt in chosen), "unknown"]
+        some = [receipt.at(receipt.accepted_at) for receipt in receipts_of(store, ids)]
+        assert some == sorted(chosen, key=lambda receipt: receipt.accepted_at)
+    assert receipts_of(store, ["unknown"]) == ()
 
 
 def test_a_snapshot_and_the_events_after_it_give_the_state_of_all_events(run: TrainedRun) -> None:
