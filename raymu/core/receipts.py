@@ -171,7 +171,7 @@ class Receipts:
         known = {each: self._receipts.get(each) or self._recent.get(each) for each in request_ids}
         absent = [request_id for request_id, receipt in known.items() if receipt is None]
         issued = self.issued.find(absent) if absent and self.issued else {}
-        return {request_id: receipt for request_id, receipt in known.items() if receipt is not None} | issued
+        return {request_id: receipt for request_id, receipt in known.items() if receipt is not None} | dict(issued)
 
     def is_purged(self, request_id: str) -> bool:
         """Return whether an accepted request is purged. Nothing is looked up."""
