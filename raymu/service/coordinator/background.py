@@ -10,7 +10,7 @@ from importlib import import_module
 
 from raymu.core.deadlines import SettleWindow, next_settle_window
 from raymu.core.trust import Trust
-from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RaymuError, RunInvalid
+from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RaymuError, RunInvalid, unfinished_requests
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.executor import Observer
 from raymu.service.coordinator.process_turn import ProcessTurn
@@ -70,11 +70,28 @@ class BackgroundCoordinator:
             RaymuError: StorageFailed, JournalBusy or RunInvalid. None of the requests is accepted then, or those that the
                 error is marked with.
         """
-        async with self._called() as coordinator:
-            results = await coordinator.accept(revocations)
+        try:
+            results = await self._accept(revocations)
+        except RaymuError as error:
+            if unfinished_requests(error) is not None or not await self._is_superseded():
+                raise
+            results = await self._accept(revocations)
         if any(result.request_id for result in results):
             self.carry_out()
         return results
+
+    async def _is_superseded(self) -> bool:
+        """Return whether a process of another machine has the run, to which the turn of this one says nothing."""
+        try:
+            if self._coordinator is not None:
+                await self._coordinator.require_current()
+        except (CoordinatorSuperseded, RunInvalid):
+            return True
+        return False
+
+    async def _accept(self, revocations: Sequence[Revocation]) -> list[SubmissionResult]:
+        async with self._called() as coordinator:
+            return await coordinator.accept(revocations)
 
     def carry_out(self) -> None:
         """Begin to carry out what was accepted, unless that is going on."""

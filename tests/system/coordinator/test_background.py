@@ -1,0 +1,46 @@
+"""A coordinator in the background of a process, while another machine takes the run over from it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from raymu.service.coordinator import background as background_module
+from raymu.service.coordinator.background import BackgroundCoordinator
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import no_progress
+from raymu.service.status import receipts
+from raymu.store.run import RunStore
+from tests.support.examples import make_config, train_run, write_samples
+
+
+def test_a_request_is_accepted_at_once_after_another_machine_took_the_run_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other machine takes no turn here, and revokes a sample that is asked for again."""
+    monkeypatch.setattr(background_module, "IDLE_S", 60.0)  # the turn is kept, however slow the machine is
+    ids = write_samples(tmp_path / "all.parquet", samples=120)["id"].to_pylist()
+    train_run(make_config(tmp_path / "all.parquet", training={"epochs": 2}), tmp_path / "run")
+    store = RunStore(str(tmp_path / "run"))
+
+    async def requests() -> list[list[SubmissionResult]]:
+        background = BackgroundCoordinator(str(tmp_path / "run"), trust=store.trust)
+        try:
+            first = await background.accept([Revocation(ids=(ids[0],))])
+            await background.wait_until_idle()
+            other = Coordinator(store, LocalFleet(store))
+            await other.submit([Revocation(ids=(ids[1],))], no_progress)
+            await other.close()
+            again = await background.accept([Revocation(ids=(ids[1],)), Revocation(ids=(ids[2],))])
+            await background.wait_until_idle()
+            return [first, again]
+        finally:
+            await background.close()
+
+    (first,), (again, third) = asyncio.run(requests())
+    assert first.request_id
+    assert third.request_id
+    assert again.request_id is None, "the other machine has revoked it"
+    assert len(receipts(store)) == 3
