@@ -6,7 +6,7 @@ from typing import Literal
 
 START_RAY_S = 4.0
 """Seconds to start Ray on one machine, and to end it. As experiments/commands.py measured."""
-START_ACTORS_S = 5.0
+START_ACTORS_S = 3.0
 """Seconds until the coordinator's actor and the first shard actors are up, which import PyTorch. Measured there too."""
 
 INGEST_ON_RAY_BYTES = 2**32

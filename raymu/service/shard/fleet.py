@@ -5,10 +5,11 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from raymu.core.commands import RepairReport
 from raymu.core.records import Remedy
+from raymu.core.trust import CODE, demands_of
 from raymu.imports import imports_uncollected
 from raymu.service.shard.lanes import LaneQueue, Take, follow_lane, next_of
 from raymu.service.shard.messages import (
@@ -21,6 +22,10 @@ from raymu.service.shard.messages import (
     no_progress,
 )
 from raymu.store.run import RunStore
+
+if TYPE_CHECKING:
+    from raymu.service.shard.worker import ShardWorker
+    from raymu.training.own_process import UndisturbedTraining
 
 
 class ShardFleet(Protocol):
@@ -65,14 +70,29 @@ class LocalFleet:
     """Always empty when other coroutines run, because a shard's work is never suspended."""
 
     def __init__(self, store: RunStore) -> None:
-        with imports_uncollected():  # here, since the coordinator of another fleet does without PyTorch
-            from raymu.service.shard.worker import ShardWorker
-            from raymu.training.own_process import UndisturbedTraining
+        """Prepare for the work of a run, without PyTorch if the run names no code and no weights of the user's.
 
-        self._store, self._training = store, UndisturbedTraining()
-        self._worker = ShardWorker(store, self._training)
+        Importing it takes longer than a request needs until it is accepted and its shards are rewound.
+
+        Raises:
+            RaymuError: What cannot be built is refused, before a request waits for it.
+        """
+        self._store = store
+        self._made: tuple[ShardWorker, UndisturbedTraining] | None = None
         width = store.config.cluster.shards_per_lane
         self._lanes = LaneQueue(width, alone=self._run_alone, together=self._run_lane) if width > 1 else None
+        if store.manifest.base or any(demand.setting in CODE for demand in demands_of(store.config)):
+            self._worker()
+
+    def _worker(self) -> "ShardWorker":
+        """Return the worker, which is made when it is first needed."""
+        if self._made is None:
+            with imports_uncollected():
+                from raymu.service.shard.worker import ShardWorker
+                from raymu.training.own_process import UndisturbedTraining
+            training = UndisturbedTraining()
+            self._made = ShardWorker(self._store, training), training
+        return self._made[0]
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         return await (self._run_alone if self._lanes is None else self._lanes.run)(work, progress)
@@ -90,7 +110,7 @@ class LocalFleet:
             await follow_lane(entries, next_of(messages))
 
     async def _run_alone(self, work: Work, progress: Progress) -> WorkReport:
-        with closing(self._worker.run(work)) as reports:
+        with closing(self._worker().run(work)) as reports:
             for report in reports:
                 if not isinstance(report, StageProgress):
                     return report
@@ -98,7 +118,8 @@ class LocalFleet:
         raise AssertionError("a worker ends with its report")
 
     async def warm_up(self) -> None:
-        """Do nothing: the worker is this process."""
+        """Make the worker, which is this process."""
+        self._worker()
 
     async def locations(self) -> ShardLocations:
         """Return nothing: no actor has a shard in memory."""
@@ -106,7 +127,8 @@ class LocalFleet:
 
     async def close(self) -> None:
         """End the process that trained beside other threads, if there was one."""
-        self._training.close()
+        if self._made is not None:
+            self._made[1].close()
 
 
 class ProgressFleet:

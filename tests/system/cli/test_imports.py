@@ -70,6 +70,14 @@ def test_a_coordinator_and_its_clients_on_ray_do_without_pytorch(module: str) ->
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_the_fleet_of_this_process_imports_pytorch_with_its_first_work(folder: Path) -> None:
+    program = (
+        "import sys; from raymu.store.run import RunStore; from raymu.service.shard.fleet import LocalFleet; "
+        "LocalFleet(RunStore('run')); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=folder, check=False).returncode == 0
+
+
 @pytest.mark.parametrize("name", ["revoke", "settle", "plan", "verify", "start", "train", "evaluate"])
 def test_the_help_of_a_command_imports_neither_pytorch_nor_ray(folder: Path, name: str) -> None:
     assert not imported(folder, name, "--help") & HEAVY
