@@ -29,9 +29,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.figure import Figure
 
-from experiments.harness import Experiment, document_parser, write_document
+from experiments.harness import EXPERIMENTS, SMOKE, Experiment, document_parser, draw_figures, write_document
 from experiments.markdown import count, table
+from experiments.plots import legend, logarithmic_x, look, panels
 from raymu.config import Config
 from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.board.board import RevocationBoard
@@ -496,6 +498,46 @@ def bounds_table(result: Result) -> str:
     return table(["what", "size or time", "what it means"], lines, numbers_from=3)
 
 
+def draw(result: Result) -> Figure:
+    """Draw how bytes and seconds grow with the samples, in shards as large as the example's."""
+    models = {row["model"]: row for row in result["models"]}
+    measured, coordinator, images = result["samples"], result["coordinator"], result["samples"]["of_784_bytes"]
+    samples = np.logspace(6, 10, 5)
+    shards, ones = samples * SHARDS / SAMPLES, np.ones(len(samples))
+    request_s = measured["lookup_s"] + coordinator["accept_s"] + 2 * coordinator["record_s"]
+    pass_s = 1.0 / result["training"]["passes_per_s"]
+    lines = (
+        {
+            "the run's samples": samples * images["table_bytes"],
+            "checkpoints, SGD": shards * SLICES * models[MODEL]["checkpoint_bytes"],
+            "indexes of all shards": samples * measured["index_bytes"],
+            "ingest: memory of one process": ones * images["ingest_peak_bytes"],
+            "coordinator: state of the shards": shards * coordinator["memory_bytes_per_shard"],
+            "a whole generation": shards * coordinator["generation_bytes_per_shard"],
+        },
+        {
+            "training, one core": samples * EPOCHS * pass_s,
+            "ingest, one core": samples * images["ingest_s"],
+            "retraining one shard": ones * SAMPLES / SHARDS * EPOCHS * pass_s,
+            "writing a whole generation": shards * coordinator["generation_s_per_shard"],
+            "a request's lookup, decision and records": ones * request_s,
+        },
+    )
+    figure, axes = panels(1, 2, width=3.8, height=4.4)
+    for panel, drawn, label in zip(axes, lines, ("bytes", "seconds"), strict=True):
+        first = 0 if panel is axes[0] else len(lines[0])
+        for index, (what, values) in enumerate(drawn.items(), first):
+            line = look(what, index) | ({"ls": "--"} if index >= len(lines[0]) else {})
+            panel.plot(samples, values, label=what, **line)
+        logarithmic_x(panel, samples)
+        panel.set_xticks(samples, [f"$10^{{{exponent}}}$" for exponent in range(6, 11)])
+        panel.set_yscale("log")
+        panel.set_xlabel(f"samples, in shards of {count(SAMPLES / SHARDS)}")
+        panel.set_ylabel(label)
+    legend(figure, axes)
+    return figure
+
+
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -522,13 +564,18 @@ EXPERIMENT = Experiment(
     doc=__doc__,
     results=("capacity.json",),
     summary=summary,
+    figures={"capacity": draw},
     tables={"constants": constants_table, "bounds": bounds_table},
 )
 
 
 def main() -> None:
-    arguments = document_parser(EXPERIMENT).parse_args()
-    write_document(EXPERIMENT.results[0], measure(is_smoke=arguments.smoke), is_smoke=arguments.smoke)
+    parser = document_parser(EXPERIMENT)
+    parser.add_argument("--draw", action="store_true", help="only draw the figure again, from the kept result")
+    arguments = parser.parse_args()
+    if not arguments.draw:
+        write_document(EXPERIMENT.results[0], measure(is_smoke=arguments.smoke), is_smoke=arguments.smoke)
+    draw_figures(EXPERIMENT, SMOKE if arguments.smoke else EXPERIMENTS)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ class Experiment:
     """Files in `results/`."""
     summary: Callable[..., str]
     """Writes one sentence with numbers. It takes the results, in order."""
-    figures: Mapping[str, Callable[[pd.DataFrame], Figure]] = field(default_factory=dict)
-    """Name in `figures/` -> the function that draws it."""
+    figures: Mapping[str, Callable[..., Figure]] = field(default_factory=dict)
+    """Name in `figures/` -> the function that draws it. It takes the first result."""
     tables: Mapping[str, Callable[..., str]] = field(default_factory=dict)
     """Name in a document's markers -> the function that writes that table. It takes the results, in order."""
 
@@ -111,12 +111,18 @@ def run_experiment(
         started = time.perf_counter()
         write_rows(measure(options), path)
         _note_run(experiment.name, options, time.perf_counter() - started, path.with_name("runs.csv"))
+    draw_figures(experiment, out)
     rows = read_result(path)
+    print(f"{experiment.question}\n{experiment.summary(rows)}\n{path}", file=sys.stderr)
+
+
+def draw_figures(experiment: Experiment, out: Path) -> None:
+    """Draw the figures of an experiment from its kept result. out: where results/ and figures/ are"""
+    result = read_result(out / "results" / experiment.results[0])
     (out / "figures").mkdir(exist_ok=True)
     with style():
         for name, draw in experiment.figures.items():
-            draw(rows).savefig(out / "figures" / f"{name}.png", dpi=160)
-    print(f"{experiment.question}\n{experiment.summary(rows)}\n{path}", file=sys.stderr)
+            draw(result).savefig(out / "figures" / f"{name}.png", dpi=160)
 
 
 def map_concurrently(measure: Callable[[Job], list[Row]], jobs: Sequence[Job], options: Options) -> list[Row]:

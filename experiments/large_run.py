@@ -4,12 +4,15 @@ Method: made-up samples of 32 float32 numbers with two classes, in 100 shards of
 without Ray. Each command is a process of its own: training; a revocation of one sample, which starts cold; a revocation of
 1,000 samples by patches; the settlement that retrains what was patched; the verification; the status. Wall time, CPU time and
 peak memory are those of the process. The time to rewound runs from the start of the command to the time on the receipt.
-Smaller runs beside it show how each grows. It takes seven minutes on two cores.
+Last, a process that has imported everything opens the run and serves ten requests of one sample with a fleet that trains
+nothing (`experiments/many_shards.py`): how much its peak grows is the memory of a coordinator whose shards are trained
+elsewhere. Smaller runs beside it show how each grows. It takes seven minutes on two cores.
 
 Conclusion: a request costs what the shards that it touches hold, and its first answer is mostly the start of the process. The
 memory of a training still grows, though much less than the table.
 """
 
+import asyncio
 import json
 import os
 import subprocess
@@ -17,7 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +32,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
+from experiments.capacity import peak_bytes
 from experiments.harness import Experiment, Options, Row, run_experiment
+from experiments.many_shards import InstantFleet
 from experiments.plots import legend, logarithmic_x, logarithmic_y, look, panels, plot_spread
+from raymu.core.trust import EVERYTHING
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.messages import no_progress
+from raymu.store.run import RunStore
 
-FEATURES, SHARDS, REVOKED = 32, 100, 1_000
+FEATURES, SHARDS, REVOKED, MORE = 32, 100, 1_000, 10
 SAMPLES, SMOKE_SAMPLES = (100_000, 1_000_000, 10_000_000), (20_000,)
 BATCH = 500_000
 """Samples that are made up at once."""
@@ -61,8 +73,8 @@ def _measure_run(samples: int) -> Iterator[Row]:
         folder = Path(name)
         write_samples(folder / "samples.parquet", samples)
         settings, run = _settings(folder), str(folder / "run")
-        ids = np.random.default_rng(1).permutation(samples)[: REVOKED + 1]
-        (folder / "ids.txt").write_text("\n".join(map(str, ids[1:])), encoding="utf-8")
+        ids = np.random.default_rng(1).permutation(samples)[: 1 + REVOKED + MORE]
+        (folder / "ids.txt").write_text("\n".join(map(str, ids[1 : 1 + REVOKED])), encoding="utf-8")
         commands: list[tuple[str, Sequence[str]]] = [
             ("train", ["train", str(settings), run]),
             ("revoke one", ["revoke", run, "--id", str(ids[0]), "--strategy", "sisa"]),
@@ -75,6 +87,23 @@ def _measure_run(samples: int) -> Iterator[Row]:
             yield {"samples": samples, "command": what, **_run(arguments)}
         size = sum(path.stat().st_size for path in (folder / "run").rglob("*") if path.is_file())
         yield {"samples": samples, "command": "files", "megabytes": size / 1e6}
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            grown = process.submit(_coordinator_bytes, run, ids[1 + REVOKED :].tolist()).result()
+        yield {"samples": samples, "command": "coordinator", "peak_mb": grown / 1e6}
+
+
+def _coordinator_bytes(location: str, ids: Sequence[int]) -> int:
+    """Serve requests of one sample each, one after another. Returns by how much the peak memory of this process grows."""
+    before = peak_bytes()
+    store = RunStore(location, trust=EVERYTHING)
+    asyncio.run(_serve(Coordinator(store, InstantFleet(store)), ids))
+    return peak_bytes() - before
+
+
+async def _serve(coordinator: Coordinator, ids: Sequence[int]) -> None:
+    for number in ids:
+        await coordinator.revoke([Revocation(ids=(number,), strategy="sisa")], no_progress)
+    await coordinator.close()
 
 
 def write_samples(path: Path, samples: int) -> None:
@@ -134,9 +163,12 @@ def summary(rows: pd.DataFrame) -> str:
         for command, what in COMMANDS.items()
     ]
     rewound = largest.loc["revoke one", "rewound_s"]
+    grown = rows[rows["command"] == "coordinator"].sort_values("samples")
+    sizes = ", ".join(f"{row.peak_mb:.0f} MB for {row.samples:,} samples" for row in grown.itertuples())
     return (
         f"{rows['samples'].max():,} samples: {', '.join(parts)}; a sample is rewound {rewound:.1f} s after the command "
         f"starts; the run is {largest.loc['files', 'megabytes']:,.0f} MB"
+        + (f"; a coordinator takes above its start: {sizes}" if sizes else "")
     )
 
 
@@ -146,12 +178,15 @@ def draw(rows: pd.DataFrame) -> Figure:
         for index, (command, what) in enumerate(COMMANDS.items()):
             line = {"label": what, **look(command, index)}
             plot_spread(axes, rows[rows["command"] == command], "samples", column, **line)
+        if column == "peak_mb" and "coordinator" in set(rows["command"]):
+            line = {"label": "coordinator, above its start", **look("coordinator", len(COMMANDS))}
+            plot_spread(axes, rows[rows["command"] == "coordinator"], "samples", column, **line)
         logarithmic_x(axes, sorted(rows["samples"].unique()))
         axes.set_xlabel("samples")
         logarithmic_y(axes)
     seconds.set_ylabel("CPU time, s")
     memory.set_ylabel("peak memory, MB")
-    legend(figure, [seconds])
+    legend(figure, [seconds, memory])
     return figure
 
 
