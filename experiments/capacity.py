@@ -529,7 +529,7 @@ def draw(result: Result) -> Figure:
         for index, (what, values) in enumerate(drawn.items(), first):
             line = look(what, index) | ({"ls": "--"} if index >= len(lines[0]) else {})
             panel.plot(samples, values, label=what, **line)
-        logarithmic_x(panel, samples)
+        logarithmic_x(panel, samples.tolist())
         panel.set_xticks(samples, [f"$10^{{{exponent}}}$" for exponent in range(6, 11)])
         panel.set_yscale("log")
         panel.set_xlabel(f"samples, in shards of {count(SAMPLES / SHARDS)}")

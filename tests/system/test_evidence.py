@@ -82,13 +82,13 @@ def test_an_experiment_has_a_question_numbers_its_figures_and_a_conclusion_witho
     assert re.search(r"\d", experiment.summary(*map(read_kept, experiment.results)))
     figures = [EXPERIMENTS / "figures" / f"{name}.png" for name in experiment.figures]
     assert [path for path in figures if not path.is_file()] == []
-    assert bool(figures) == (experiment.name in TOGETHER)
+    assert bool(figures) == (experiment.name in (*TOGETHER, "capacity"))
     assert experiment.conclusion.endswith(".")
     assert not re.search(r"\d", experiment.conclusion)
 
 
 def test_every_figure_is_drawn_from_its_result() -> None:
-    for experiment in load(TOGETHER):
+    for experiment in load((*TOGETHER, *SEPARATE)):
         for draw in experiment.figures.values():
             figure = draw(read_result(RESULTS / experiment.results[0]))
             assert all(axes.has_data() or not axes.axison for axes in figure.axes)
