@@ -78,6 +78,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(metrics.refresh)  # counters begin before the first request
         for served in served_runs.values():
             served.begin()
         try:
@@ -186,7 +187,7 @@ def build_app(
     @app.get("/metrics", dependencies=[Depends(needs(Right.OBSERVE))])
     async def read_metrics() -> Response:
         """Return the metrics, as Prometheus reads them."""
-        metrics.refresh()
+        await asyncio.to_thread(metrics.refresh)
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def outcomes_at(chosen: Sequence[ServedRun], revocation: Revocation) -> list[RunOutcome]:

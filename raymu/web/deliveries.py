@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Protocol
 
 from raymu.errors import RaymuError
@@ -26,6 +27,16 @@ _AFTER_FAILURE_S = 60.0
 _GONE = 410
 
 logger = logging.getLogger(__name__)
+
+
+class Outcome(StrEnum):
+    """What became of an attempt to send a message."""
+
+    TAKEN = "taken"
+    FAILED = "failed"
+    """The message is sent again later."""
+    GIVEN_UP = "given_up"
+    """The message is lost to its receiver."""
 
 
 class Receiver(Protocol):
@@ -51,13 +62,24 @@ class Receiver(Protocol):
 
 
 Send = Callable[..., Answer]
+Count = Callable[[Outcome], None]
+
+
+def uncounted(_outcome: Outcome) -> None:
+    """Count nothing."""
 
 
 class Sender:
     """Sends the messages of one receiver."""
 
     def __init__(
-        self, outbox: Outbox, receiver: Receiver, *, send: Send = post, clock: Callable[[], float] = time.time
+        self,
+        outbox: Outbox,
+        receiver: Receiver,
+        *,
+        send: Send = post,
+        clock: Callable[[], float] = time.time,
+        count: Count = uncounted,
     ) -> None:
         """Name the receiver.
 
@@ -66,8 +88,9 @@ class Sender:
             receiver: Whom.
             send: Sends one POST, as `post` does.
             clock: Returns the seconds since 1970.
+            count: Called after each attempt.
         """
-        self._outbox, self._receiver, self._send, self._clock = outbox, receiver, send, clock
+        self._outbox, self._receiver, self._send, self._clock, self._count = outbox, receiver, send, clock, count
 
     def send_due(self) -> bool:
         """Send what is due, until the receiver does not take something. Returns whether more may be due."""
@@ -90,6 +113,7 @@ class Sender:
         else:
             if answer.is_taken:
                 self._outbox.remove(message)
+                self._count(Outcome.TAKEN)
                 return True
             wait_s, problem = answer.retry_after_s, f"it answers {answer.status}"
             if answer.status == _GONE:
@@ -101,6 +125,7 @@ class Sender:
         else:
             logger.warning("%s did not take a message (%s); it is sent again", receiver.target, problem)
             self._outbox.postpone(message, until)
+            self._count(Outcome.FAILED)
         return False
 
     def _give_up(self, message: Message, problem: str) -> None:
@@ -108,6 +133,7 @@ class Sender:
             "%s did not take message %s in time, and is not sent it again: %s", message.target, message.id, problem
         )
         self._outbox.remove(message)
+        self._count(Outcome.GIVEN_UP)
 
 
 def pause_s(attempts: int, asked_s: float | None = None) -> float:
@@ -182,16 +208,24 @@ class JournalNotices:
 class Deliveries:
     """The threads: one that reads journals, and one for each receiver, so that a slow one delays no other."""
 
-    def __init__(self, outbox: Outbox, sources: Sequence[Callable[[], None]], receivers: Sequence[Receiver]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        sources: Sequence[Callable[[], None]],
+        receivers: Sequence[Receiver],
+        *,
+        count_for: Callable[[str], Count],
+    ) -> None:
         """Prepare them.
 
         Args:
             outbox: What is to be sent. It is closed in the end.
             sources: Called again and again; each puts what is new into the outbox. They raise nothing.
             receivers: Whom messages are sent to.
+            count_for: Returns what counts the attempts of a receiver, by its target.
         """
         self._outbox, self._sources = outbox, sources
-        self._senders = [Sender(outbox, receiver) for receiver in receivers]
+        self._senders = [Sender(outbox, receiver, count=count_for(receiver.target)) for receiver in receivers]
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from raymu.store.run import RunStore
-from raymu.web.deliveries import Deliveries, JournalNotices, Receiver
+from raymu.web.deliveries import Count, Deliveries, JournalNotices, Receiver
 from raymu.web.opendsr import OpenDsr
 from raymu.web.outbox import Outbox
 from raymu.web.protocol_settings import located, read_protocol_settings, read_secrets
@@ -15,12 +15,13 @@ from raymu.web.webhooks import Webhook
 class Protocols:
     """What the service sends to others."""
 
-    def __init__(self, path: Path, served_runs: Mapping[str, ServedRun]) -> None:
+    def __init__(self, path: Path, served_runs: Mapping[str, ServedRun], *, count_for: Callable[[str], Count]) -> None:
         """Read the settings, and note how far the journals are.
 
         Args:
             path: The file of settings.
             served_runs: Name -> run.
+            count_for: Returns what counts the attempts to send to a receiver, by its target.
 
         Raises:
             ConfigInvalid: A setting is wrong, or a file that it names cannot be read.
@@ -45,7 +46,7 @@ class Protocols:
         if self.opendsr is not None:
             sources.append(self.opendsr.look)
             receivers.append(self.opendsr)
-        self._deliveries = Deliveries(self.outbox, sources, receivers)
+        self._deliveries = Deliveries(self.outbox, sources, receivers, count_for=count_for)
 
     def begin(self) -> None:
         """Begin to send."""

@@ -9,7 +9,6 @@ from raymu.api import Run
 from raymu.core.uri import basename
 from raymu.service.coordinator.background import LONG_AGO, BackgroundCoordinator
 from raymu.service.coordinator.calls import Accept, Settle
-from raymu.service.coordinator.executor import Observer
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.web.intake import Intake
 
@@ -40,6 +39,13 @@ class Remedy(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class LookObserver(Protocol):
+    """Watches the looks at what a run has to do by itself."""
+
+    def on_look(self, *, is_done: bool) -> None:
+        """Observe that what was due is done, or that it failed."""
 
 
 class ClusterRemedy:
@@ -93,21 +99,17 @@ class ClusterRemedy:
 class ServedRun:
     """A run that the service serves."""
 
-    def __init__(self, run: Run, name: str, *, observers: Sequence[Observer] = ()) -> None:
+    def __init__(self, run: Run, name: str, observer: LookObserver) -> None:
         """Open the run's intake.
 
         Args:
             run: The run.
             name: What callers call it.
-            observers: Called at every event of a coordinator in this process.
+            observer: Called after each look at what is due.
         """
-        self.run, self.name = run, name
+        self.run, self.name, self._observer = run, name, observer
         is_local = run.cluster.fleet == "local" or not run.is_on_cluster()
-        self._remedy: Remedy = (
-            BackgroundCoordinator(run.location, trust=run.trust, observers=observers)
-            if is_local
-            else ClusterRemedy(run)
-        )
+        self._remedy: Remedy = BackgroundCoordinator(run.location, trust=run.trust) if is_local else ClusterRemedy(run)
         self._intake = Intake(self._remedy.accept)
         self._looking: asyncio.Task[None] | None = None
         self.is_ready = False
@@ -142,22 +144,24 @@ class ServedRun:
                     await self._remedy.prepare()
                 await self._remedy.do_due_work()
                 self.is_ready = True
+                self._observer.on_look(is_done=True)
             except Exception as problem:  # it may pass
                 logger.warning("due work failed: %s", type(problem).__name__)  # its text may hold a path
                 pause_s = _AFTER_FAILURE_S
+                self._observer.on_look(is_done=False)
             await asyncio.sleep(pause_s)
 
 
-def open_runs(runs: Sequence[Run], observe: Callable[[Run, str], Observer]) -> dict[str, ServedRun]:
+def open_runs(runs: Sequence[Run], observe: Callable[[Run, str], LookObserver]) -> dict[str, ServedRun]:
     """Open the runs of a service: name -> run. A name that several have is followed by the id of the run.
 
     Args:
         runs: The runs.
-        observe: Returns what observes the coordinator of a run, by its name.
+        observe: Returns what observes a run, by its name.
     """
     names = [basename(run.location) for run in runs]
     served_runs: dict[str, ServedRun] = {}
     for run, short in zip(runs, names, strict=True):
         name = short if names.count(short) == 1 else f"{short}-{run.run_id[:8]}"
-        served_runs[name] = ServedRun(run, name, observers=[observe(run, name)])
+        served_runs[name] = ServedRun(run, name, observe(run, name))
     return served_runs

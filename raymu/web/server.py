@@ -75,9 +75,13 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
     tokens = Tokens(settings.tokens)
     is_open = not tokens.has_any
     require_safe(settings, has_tokens=not is_open)
-    metrics = ServiceMetrics()
+    metrics = ServiceMetrics(settings.audits)
     served_runs = open_runs(runs, metrics.of_run)
-    protocols = None if settings.protocols is None else Protocols(settings.protocols, served_runs)
+    protocols = (
+        None
+        if settings.protocols is None
+        else Protocols(settings.protocols, served_runs, count_for=metrics.of_receiver)
+    )
     app = build_app(
         served_runs,
         tokens=tokens,

@@ -12,7 +12,6 @@ from raymu.core.deadlines import SettleWindow, next_settle_window
 from raymu.core.trust import Trust
 from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RaymuError, RunInvalid, unfinished_requests
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.coordinator.executor import Observer
 from raymu.service.coordinator.process_turn import ProcessTurn
 from raymu.service.coordinator.session import in_thread
 from raymu.service.event_log import EventLog
@@ -41,15 +40,14 @@ class BackgroundCoordinator:
     again when the next request comes. All methods belong to one event loop.
     """
 
-    def __init__(self, location: str, *, trust: Trust, observers: Sequence[Observer] = ()) -> None:
+    def __init__(self, location: str, *, trust: Trust) -> None:
         """Name the run. It is taken over by the first call.
 
         Args:
             location: The run.
             trust: The demands of the run that are followed.
-            observers: Called at every event.
         """
-        self._location, self._trust, self._observers = location, trust, tuple(observers)
+        self._location, self._trust = location, trust
         store = RunStore(location, trust=trust)
         self._turn, self._due = ProcessTurn(store), _DueWork(store)
         self._coordinator: Coordinator | None = None
@@ -154,7 +152,7 @@ class BackgroundCoordinator:
                 except (CoordinatorSuperseded, RunInvalid):
                     await self._leave()
             store = RunStore(self._location, trust=self._trust)
-            observers = (EventLog(store.manifest.run_id), *self._observers)
+            observers = [EventLog(store.manifest.run_id)]
             fleet = ProgressFleet(await asyncio.to_thread(ThreadFleet, partial(LocalFleet, store)))
             opened = partial(Coordinator, store, fleet, offload=in_thread, observers=observers, readiness_s=READINESS_S)
             try:

@@ -69,7 +69,7 @@ def opened_service(
     """Open a service of the runs in some folders. protocols: the settings of webhooks and of OpenDSR"""
     tokens, metrics = Tokens(folder / "tokens.json"), ServiceMetrics()
     served_runs = open_runs([Run(folder / name, trust=True) for name in names], metrics.of_run)
-    spoken = None if protocols is None else Protocols(protocols, served_runs)
+    spoken = None if protocols is None else Protocols(protocols, served_runs, count_for=metrics.of_receiver)
     app = build_app(
         served_runs,
         tokens=tokens,

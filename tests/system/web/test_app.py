@@ -160,6 +160,18 @@ def test_health_metrics_and_status_say_how_the_runs_are(service: Service) -> Non
     assert service.client.get("/v1/requests/nothing").status_code == 404
 
 
+def test_the_rules_of_the_service_name_what_it_exports(folder: Path) -> None:
+    rules = (Path(__file__).parents[3] / "cluster" / "prometheus" / "raymu-serve-rules.yaml").read_text()
+    named = set(re.findall(r"(?<![:\w])raymu_\w+", "\n".join(re.findall(r"expr:(.*(?:\n {10}.*)*)", rules))))
+    with opened_service(folder, "third") as fresh:
+        lines = fresh.client.get("/metrics").text.splitlines()
+    exported = {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
+    counted = {line.split()[2] for line in lines if line.startswith("# TYPE")}  # series of these come with their events
+    assert len(named) > 10
+    assert {name for name in named - exported if name.removesuffix("_bucket") not in counted} == set()
+    assert any(re.match(r"raymu_repair_failures_total\{.*\} 0\.0", line) for line in lines)
+
+
 @pytest.mark.usefixtures("service")
 def test_the_runs_pass_a_verification_beside_the_service(folder: Path) -> None:
     for name in ("first", "third"):

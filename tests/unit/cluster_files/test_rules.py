@@ -1,6 +1,8 @@
 """The alert rules: they have what Prometheus needs, and use only metrics and label values of raymu."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,3 +52,14 @@ def test_a_rule_selects_by_labels_and_values_that_exist(rule: Mapping[str, Any])
 
 def test_every_alert_has_a_name_of_its_own() -> None:
     assert len({rule["alert"] for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize(
+    "command", [["check", "rules", "raymu-serve-rules.yaml"], ["test", "rules", "raymu-serve-rules-test.yaml"]]
+)
+def test_promtool_accepts_the_rules_of_the_service(command: list[str]) -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("promtool of Prometheus is not installed")
+    folder = Path(__file__).parents[3] / "cluster" / "prometheus"
+    ended = subprocess.run([promtool, *command], cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
