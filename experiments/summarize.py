@@ -36,6 +36,7 @@ TOGETHER = (
     "sample_lookup",
     "prediction",
     "table_prediction",
+    "ingest",
     "large_run",
 )
 """Scripts that `run_all` runs."""
