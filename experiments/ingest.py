@@ -173,7 +173,8 @@ def summary(rows: pd.DataFrame) -> str:
         beside = alone.loc[on_ray["rows"]]
         parts.append(
             f"{where}: {on_ray['rows']:,} samples take {on_ray['cpu_s'] / beside['cpu_s']:.1f}x the CPU seconds, "
-            f"{on_ray['seconds'] / beside['seconds']:.1f}x the time and {max(0.0, on_ray['peak_mb']):.0f} MB more of the driver"
+            f"{on_ray['seconds'] / beside['seconds']:.1f}x the time and "
+            f"{max(0.0, on_ray['peak_mb']):.0f} MB more of the driver"
         )
     return "; ".join(parts)
 
