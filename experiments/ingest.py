@@ -12,6 +12,7 @@ of the processor than one process, but many times as long: on two cores, which a
 cluster pays where one machine's disk or hours do not suffice, not before.
 """
 
+import logging
 import os
 import re
 import resource
@@ -104,7 +105,7 @@ def ingest_on_ray(folder: Path) -> list[Row]:
 
     _limit_threads()
     prepare_run(_config(folder / "few.parquet"), str(folder / "few too")).write()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     measured = []
     try:
         for where in (FIRST, AGAIN):
