@@ -28,7 +28,7 @@ from raymu.web.documents import (
     RequestState,
     RunOutcome,
 )
-from raymu.web.guards import Guard, Limits, role_of
+from raymu.web.guards import Guard, Limits
 from raymu.web.metrics import ServiceMetrics
 from raymu.web.opendsr import OpenDsr
 from raymu.web.opendsr_routes import opendsr_routes
@@ -40,7 +40,7 @@ from raymu.web.submission import error_status, outcome_of, status_of, submit
 from raymu.web.tokens import RIGHTS, Right, Tokens
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
+    status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 }
 
 
@@ -71,7 +71,7 @@ def build_app(
         log: Where calls are written.
         limits: Limits of what callers may send.
         metrics: The metrics that are read at /metrics.
-        is_open: Whether callers without a token may do everything, as on the loopback device without any token.
+        is_open: Whether callers without a token may do everything until the first token is valid, as on the loopback device.
         audits: Results of audits, which the pages of their runs show.
         opendsr: What answers requests of OpenDSR; None does not speak it.
     """
@@ -96,11 +96,11 @@ def build_app(
         redoc_url=None,
         responses=_PROBLEMS,
     )
-    app.add_middleware(Guard, tokens=tokens, log=log, limits=limits)
+    app.add_middleware(Guard, tokens=tokens, log=log, limits=limits, is_open=is_open)
 
     def needs(right: Right) -> Callable[[Request], Awaitable[None]]:
         async def check(request: Request) -> None:  # not a plain function, which would be called in a thread each time
-            role = role_of(request.state.token, is_open=is_open)
+            role = request.state.role
             if role is None:
                 raise Refused(401, "a valid token is needed, as Authorization: Bearer TOKEN")
             if right not in RIGHTS[role]:
@@ -196,7 +196,7 @@ def build_app(
 
     stores = {name: RunStore(served.run.location, trust=served.run.trust) for name, served in served_runs.items()}
     content = PageContent(stores, audits)
-    add_pages(app, served_runs, content=content, tokens=tokens, is_open=is_open, submit=outcomes_at)
+    add_pages(app, served_runs, content=content, tokens=tokens, submit=outcomes_at)
     if opendsr is not None:
         app.include_router(opendsr_routes(opendsr, needs))
 

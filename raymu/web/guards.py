@@ -16,8 +16,9 @@ from raymu.web.tokens import Role, Token, Tokens
 Respond: TypeAlias = Callable[[int, str], Awaitable[None]]
 COOKIE = "raymu_token"
 """The cookie that keeps the token of a person at a browser."""
-_FOR_PROGRAMS = ("/v1/", "/metrics")
-"""Routes that take a token from the header alone: a browser adds a cookie to calls that no person meant."""
+_FOR_PEOPLE = ("/requests", "/runs/", "/find", "/sign-in", "/sign-out")
+"""Routes of pages. Only they and the overview take a token from a cookie: a browser adds it to calls that no person meant."""
+_WITH_BODY = ("POST", "PUT", "PATCH")
 MOST_RATES = 10_000
 """Callers whose rate is kept. Beyond them the oldest is forgotten."""
 
@@ -36,10 +37,23 @@ class Guard:
 
     It comes before everything else, so that what it refuses costs nothing. Whoever calls is found here once; the routes say
     which right they need.
+
+    Pages of other sites can send forms and plain texts to this machine without being asked, but no JSON. So the routes for
+    programs take no other body.
     """
 
-    def __init__(self, app: ASGIApp, *, tokens: Tokens, log: AccessLog, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens, log: AccessLog, limits: Limits, is_open: bool) -> None:
+        """Stand before an application.
+
+        Args:
+            app: The application.
+            tokens: The tokens of callers.
+            log: Where calls are written.
+            limits: Limits of what callers may send.
+            is_open: Whether callers without a token may do everything until the first token is valid.
+        """
         self._app, self._tokens, self._log, self._limits = app, tokens, log, limits
+        self._is_open = is_open
         self._rates: dict[str, tuple[float, float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +62,10 @@ class Guard:
             return
         began = time.perf_counter()
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
-        state["token"] = token = self._token_of(scope)
+        token, is_presented = self._token_of(scope)
+        self._is_open = self._is_open and not self._tokens.has_any  # once closed, it stays so
+        state["role"] = _role_of(token, is_open=self._is_open and not is_presented)
+        state["token"] = token
         state["request_ids"] = []
         status = 500
 
@@ -63,6 +80,8 @@ class Guard:
                 await _refuse(watched, 413, _too_long(self._limits.body_bytes))
             elif (wait_s := self._wait_s(token, scope)) > 0:
                 await _refuse(watched, 429, "too many calls; wait, and call again", wait_s=wait_s)
+            elif scope["method"] in _WITH_BODY and not _is_for_people(scope) and not _is_json(scope):
+                await _refuse(watched, 415, "the body is no JSON; send it with Content-Type: application/json")
             else:
                 await self._app(scope, _limited(receive, self._limits.body_bytes), watched)
         finally:
@@ -77,16 +96,16 @@ class Guard:
                 request_ids=state["request_ids"][:1000],
             )
 
-    def _token_of(self, scope: Scope) -> Token | None:
-        """Return the valid token of a call; None without one."""
+    def _token_of(self, scope: Scope) -> tuple[Token | None, bool]:
+        """Return the valid token of a call, None without one, and whether its header has any token."""
         for name, value in scope["headers"]:
             if name == b"authorization" and value[:7].lower() == b"bearer ":
-                return self._tokens.find(value[7:].strip().decode("latin-1"))
-        if not scope["path"].startswith(_FOR_PROGRAMS):
+                return self._tokens.find(value[7:].strip().decode("latin-1")), True
+        if _is_for_people(scope):
             for name, value in scope["headers"]:
                 if name == b"cookie" and (text := cookie_parser(value.decode("latin-1")).get(COOKIE)):
-                    return self._tokens.find(text)
-        return None
+                    return self._tokens.find(text), False
+        return None, False
 
     def _wait_s(self, token: Token | None, scope: Scope) -> float:
         """Return how long a caller has to wait; 0 if the call is within its rate (a token bucket of one second)."""
@@ -104,11 +123,23 @@ class Guard:
         return 0.0 if is_within else (1.0 - left) / rate
 
 
-def role_of(token: Token | None, *, is_open: bool) -> Role | None:
+def _role_of(token: Token | None, *, is_open: bool) -> Role | None:
     """Return the role of a caller. is_open: whether callers without a token may do everything"""
     if token is not None:
         return token.role
     return Role.OPERATOR if is_open else None
+
+
+def _is_for_people(scope: Scope) -> bool:
+    return scope["path"] == "/" or scope["path"].startswith(_FOR_PEOPLE)
+
+
+def _is_json(scope: Scope) -> bool:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+            return bool(kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json")))
+    return False
 
 
 def _declared_bytes(scope: Scope) -> int:

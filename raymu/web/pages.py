@@ -48,7 +48,6 @@ def add_pages(
     *,
     content: PageContent,
     tokens: Tokens,
-    is_open: bool,
     submit: Submit,
 ) -> None:
     """Add the pages to the application.
@@ -58,13 +57,12 @@ def add_pages(
         served_runs: Name -> run.
         content: What the pages show.
         tokens: The tokens that people sign in with.
-        is_open: Whether people without a token may do everything.
         submit: Sends a deletion to runs, and returns what each answered. Raises RaymuError.
     """
     names = tuple(served_runs)
 
     def site_of(request: Request, right: Right | None = None) -> Site:
-        return site_for(request, runs=names, is_open=is_open, right=right)
+        return site_for(request, runs=names, right=right)
 
     class PageRoute(APIRoute):
         """A route whose problems are pages."""

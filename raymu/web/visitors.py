@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from raymu.report.page import render_page
-from raymu.web.guards import COOKIE, role_of
+from raymu.web.guards import COOKIE
 from raymu.web.tokens import RIGHTS, Right
 
 _HEADERS = {
@@ -51,13 +51,12 @@ class SignInNeeded(Exception):
     """A call by someone who has not signed in."""
 
 
-def site_for(request: Request, *, runs: Sequence[str], is_open: bool, right: Right | None = None) -> Site:
+def site_for(request: Request, *, runs: Sequence[str], right: Right | None = None) -> Site:
     """Return what a person may do.
 
     Args:
         request: The call.
         runs: Names of the runs.
-        is_open: Whether people without a token may do everything.
         right: What the call needs; None for nothing.
 
     Raises:
@@ -65,7 +64,7 @@ def site_for(request: Request, *, runs: Sequence[str], is_open: bool, right: Rig
         PageRefused: The person's role does not have the right.
     """
     token = request.state.token
-    role = role_of(token, is_open=is_open)
+    role = request.state.role
     if role is None and right is not None:
         raise SignInNeeded
     rights = RIGHTS[role] if role is not None else frozenset()

@@ -189,7 +189,7 @@ def test_what_cannot_be_honoured_is_refused_in_one_signed_line(
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b" " * 300_000])
 def test_what_is_no_request_is_refused(service: Service, payload: bytes) -> None:
-    answer = service.client.post("/v2/requests", content=payload)
+    answer = service.client.post("/v2/requests", content=payload, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, 400)
 
 
