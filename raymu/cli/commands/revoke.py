@@ -188,6 +188,8 @@ def _revoke_deleted_rows(opened: Run, table: str, since: int | None, as_json: bo
                 results = run.revoke_many(deletions.revocations, progress=progress)
     statuses = ["accepted" if each.request_id else "not held" if each.is_absent else "refused" for each in results]
     rows = list(zip(deletions.versions, deletions.revocations, results, statuses, strict=True))
+    refused = [version for version, status in zip(deletions.versions, statuses, strict=True) if status == "refused"]
+    since_again = min(refused) - 1 if refused else None
     with printing_after_commit("`raymu receipts RUN`"):
         if as_json:
             versions = [
@@ -200,11 +202,13 @@ def _revoke_deleted_rows(opened: Run, table: str, since: int | None, as_json: bo
                 }
                 for version, revocation, result, status in rows
             ]
-            emit("revoke", {"table_version": deletions.last, "versions": versions})
+            emit("revoke", {"table_version": deletions.last, "versions": versions, "since_again": since_again})
         else:
             for version, revocation, result, status in rows:
                 problem = f": {one_line(result.refusal)}" if status == "refused" else ""
                 count = plural(len(revocation.ids), "id")
                 click.echo(f"version {version}: {count} deleted, {status} {result.request_id or ''}".rstrip() + problem)
             click.echo(f"the deletions up to version {deletions.last} were read")
-    sys.exit("refused" in statuses)
+            if since_again is not None:
+                click.echo(f"once what was refused can be accepted, run the command again with --since {since_again}")
+    sys.exit(bool(refused))

@@ -39,7 +39,8 @@ def read_table_deletions(
     Args:
         location: The table.
         column: Its column of ids.
-        since: Later versions are looked at. None begins after the last one that made a request.
+        since: Later versions are looked at, also those that made a request already, which is then found by its key. None
+            begins after the last version that made a request.
         find: Returns the request of each key.
         strategy: Strategy of the requests.
         boundary: Hybrid boundary of the requests.
@@ -52,12 +53,11 @@ def read_table_deletions(
     last = changes.version
     if since is not None and since > last:
         raise RequestInvalid(f"--since {since} is later than the table, which has version {last}")
-    handled = _last_handled(changes.id, last, find)
-    if since is None and handled is None:
+    begin = _last_handled(changes.id, last, find) if since is None else since
+    if begin is None:
         raise RequestInvalid(
             "the run has handled no version of this table yet; give --since the version that the run was trained from"
         )
-    begin = max(version for version in (since, handled) if version is not None)
     deleted = changes.deleted_ids(column, first=begin + 1)
     revocations = tuple(
         Revocation(

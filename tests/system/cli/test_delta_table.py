@@ -11,6 +11,7 @@ pytest.importorskip("deltalake")
 from deltalake import DeltaTable, write_deltalake
 
 from raymu.cli import run_command
+from raymu.service.status import receipts
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, train_run, write_samples
 
@@ -48,3 +49,9 @@ def test_a_night_of_deletions_is_carried_out_once(tmp_path: Path, capsys: pytest
     status, document = revoke()
     assert [each["status"] for each in document["versions"]] == ["not held", "accepted"]
     assert revoke()[1]["versions"] == []
+    DeltaTable(str(tmp_path / "table")).delete("id = 1028")
+    status, document = revoke("--boundary", "often")
+    assert (status, document["versions"][0]["status"], document["since_again"]) == (1, "refused", 5 - 1)
+    status, document = revoke("--since", "0")
+    assert [each["status"] for each in document["versions"]] == ["accepted", "not held", "accepted", "accepted"]
+    assert len(receipts(store)) == 3

@@ -94,3 +94,5 @@ def test_each_version_is_one_request_after_the_last_one_that_is_known(tmp_path: 
 
     rest = read_table_deletions(str(tmp_path), "id", since=None, find=find)
     assert (rest.versions, rest.revocations) == ((2,), first.revocations[1:])
+    again = read_table_deletions(str(tmp_path), "id", since=0, find=find)
+    assert again == first, "a version that was refused is not lost once a later one is accepted"
