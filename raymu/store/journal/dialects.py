@@ -203,8 +203,12 @@ DIALECTS: Mapping[str, Dialect] = {
         lock_message="lock timeout",
         schema_lock=f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
         connection_lock="SELECT pg_try_advisory_lock(hashtextextended(:name, 0))",
-        # Nothing here is an hstore, for which each new connection would be searched.
-        engine_options={"pool_pre_ping": True, "use_native_hstore": False, "connect_args": dict(CONNECT_ARGS)},
+        engine_options={
+            "pool_pre_ping": True,
+            "max_overflow": -1,  # each run at work keeps a connection for its lock: the server limits them, not the pool
+            "use_native_hstore": False,  # for which each new connection would be searched
+            "connect_args": dict(CONNECT_ARGS),
+        },
         is_server=True,
     ),
 }

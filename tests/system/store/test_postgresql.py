@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sql
 
 from raymu.errors import JournalBusy, StorageFailed
+from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
 from tests.support.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
 from tests.support.postgres_server import PostgresServer
@@ -175,3 +176,18 @@ def test_journals_of_a_process_share_connections_which_end_with_the_last_of_them
             break
         time.sleep(0.1)
     assert execute(url, count) == [0]
+
+
+def test_many_runs_of_a_process_are_at_work_side_by_side(url: sql.URL) -> None:
+    """Each keeps a connection for its lock, and each reads beside it."""
+    databases = [Database(url) for _ in range(24)]
+    try:
+        releases = [database.try_lock(f"run {number}") for number, database in enumerate(databases)]
+        assert all(releases)
+        assert Database(url).try_lock("run 3") is None
+        for release in releases:
+            assert release is not None
+            release()
+    finally:
+        for database in databases:
+            database.close()
