@@ -1,4 +1,4 @@
-"""The routes of OpenDSR 2.0. Every answer is signed."""
+"""The routes of OpenDSR 2.0. Every answer is signed but the certificate, and what is refused before a route is reached."""
 
 import asyncio
 import base64
@@ -11,8 +11,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from raymu.errors import RequestInvalid
 from raymu.text import one_line
-from raymu.web.opendsr import DsrRequest, OpenDsr
+from raymu.web.opendsr import OpenDsr
 from raymu.web.opendsr_documents import API_VERSION, read_body
+from raymu.web.opendsr_requests import DsrRequest
 from raymu.web.tokens import Right
 
 _NOBODY = "controller"

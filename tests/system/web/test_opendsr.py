@@ -9,14 +9,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sql
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from raymu.errors import ConfigInvalid
+from raymu.store.journal.database import Database
+from raymu.web.opendsr_requests import DsrRequests
 from raymu.web.opendsr_signature import DomainSignature
 from raymu.web.tokens import Role
 from tests.support.certificates import write_certificate
+from tests.support.cluster_process import wait_until
 from tests.support.examples import make_config, train_run, write_samples
 from tests.support.receiver import Receiver, receiving
 from tests.system.web.conftest import Service, opened_service
@@ -144,6 +148,26 @@ def test_samples_are_named_by_their_ids_in_every_run(service: Service) -> None:
         answer = service.delete({"ids": [1007, 1014], "run": name})
         assert answer.status_code == 200, answer.text
         assert len(answer.json()["runs"][0]["earlier_requests"]) == 2
+
+
+def test_a_request_that_is_sent_again_with_one_more_identity_is_completed_with_the_last_of_them(
+    service: Service,
+) -> None:
+    body = erasure("owner-1")
+    path = f"/v2/requests/{body['subject_request_id']}"
+    assert service.client.post("/v2/requests", json=body).status_code == 201
+    wait_until(lambda: service.client.get(path).json()["request_status"] == "completed", "the first is erased")
+    more = {**body, "subject_identities": erasure("owner-1", "owner-2")["subject_identities"]}
+    assert service.client.post("/v2/requests", json=more).status_code == 201
+    [request_id] = service.delete({"owner": "owner-2", "run": "owned"}).json()["runs"][0]["earlier_requests"]
+    kept = DsrRequests(Database(sql.URL.create("sqlite", database=str(service.folder / "protocols.sqlite")))).find(
+        "the-requester", body["subject_request_id"]
+    )
+    assert kept is not None
+    assert request_id in kept.request_ids
+    assert len(kept.request_ids) == 2
+    wait_until(lambda: service.client.get(path).json()["request_status"] == "completed", "both are erased")
+    assert service.client.get(f"/v1/receipts/{request_id}").json()["settled_at"]
 
 
 def test_another_controller_sees_nothing_of_it(service: Service) -> None:
