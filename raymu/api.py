@@ -704,13 +704,14 @@ class Run:
         self._require_nothing_lost()
         return sign_generation(self._store, local_path(out))
 
-    def backup(self, target: str | Path) -> Backup:
+    def backup(self, target: str | Path, *, check: bool = False) -> Backup:
         """Bring the backup at a place up to the present state of the run. A coordinator may go on meanwhile.
 
         The place holds one state: what the run has purged since the last backup there is destroyed.
 
         Args:
             target: An empty or missing folder, or one with an earlier backup of this run, as a path or a URI.
+            check: Read the files that are there, and copy again those that are not as they were written.
 
         Raises:
             RequestInvalid: Something else is there.
@@ -719,7 +720,7 @@ class Run:
         from raymu.service.backup import back_up
 
         self._require_nothing_lost()
-        return back_up(self._store, absolute(target))
+        return back_up(self._store, absolute(target), is_checked=check)
 
     def predict(self, features: Rows | object) -> npt.NDArray[np.float32]:
         """Predict with the current generation.

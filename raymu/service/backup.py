@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from raymu.store.codec import seal, unseal
 from raymu.store.generations import generation_path
 from raymu.store.journal.database import Database, check_database_url
 from raymu.store.journal.event_chain import ChainHead
-from raymu.store.journal.export import copy_journal, opened_copy, restore_journal
+from raymu.store.journal.export import copy_journal, opened_copy, require_absent, restore_journal
 from raymu.store.journal.fencing import journal_url
 from raymu.store.journal.file_seal import JOURNAL
 from raymu.store.journal.journal import Journal
@@ -74,7 +74,7 @@ class Restored:
         )
 
 
-def back_up(store: RunStore, target: str) -> Backup:
+def back_up(store: RunStore, target: str, *, is_checked: bool = False) -> Backup:
     """Bring the backup at a place up to the present state of a run. A coordinator may go on meanwhile.
 
     The place holds one state of one run. What the run has purged since the last backup here is destroyed.
@@ -82,6 +82,8 @@ def back_up(store: RunStore, target: str) -> Backup:
     Args:
         store: The run.
         target: An empty or missing folder or prefix, or one with an earlier backup of this run.
+        is_checked: Whether the files that are there are read and compared with their hashes. Those that differ are copied
+            again.
 
     Raises:
         RequestInvalid: Something else is there.
@@ -93,7 +95,7 @@ def back_up(store: RunStore, target: str) -> Backup:
     _require_elsewhere(store, backup)
     if (known := backup.run_id()) not in (None, store.manifest.run_id):
         raise RequestInvalid(f"{backup.files.display_location} has a backup of run {known}; name another folder")
-    held = backup.held()
+    held = backup.held(is_read=is_checked)
     before: tuple[int, ChainHead] | None = None
     for attempt in range(_ATTEMPTS):
         head = store.position()
@@ -150,13 +152,19 @@ def restore(source: str, location: str, *, journal: str | None = None, trust: Tr
     store.require_empty()
     url = journal_url(store.files, config)
     check_database_url(url)
-    store.mark_unfinished()
-    backup.copy_out(record, store.files, skip=(MANIFEST, JOURNAL))
-    if config.cluster.journal is None:
-        store.files.write(JOURNAL, backup.bytes_of(files[JOURNAL]))
-    else:
-        with _temporary(bytes(backup.bytes_of(files[JOURNAL]))) as copy, closing(Database(url)) as database:
-            restore_journal(copy, database, run=manifest.run_id, name=store.files.display_location)
+    note = manifest.run_id.encode()
+    is_repeated = store.files.exists(UNFINISHED) and store.files.read(UNFINISHED) == note
+    with closing(Database(url)) if config.cluster.journal is not None else nullcontext() as database:
+        if database is not None and not is_repeated:
+            require_absent(database, run=manifest.run_id, name=store.files.display_location)
+        store.claim(note)
+        backup.copy_out(record, store.files, skip=(MANIFEST, JOURNAL))
+        if database is None:
+            store.files.write(JOURNAL, backup.bytes_of(files[JOURNAL]))
+        else:
+            with _temporary(bytes(backup.bytes_of(files[JOURNAL]))) as copy:
+                name = store.files.display_location
+                restore_journal(copy, database, run=manifest.run_id, name=name, is_repeated=is_repeated)
     store.fencing.restore(term=record.term, sequence=record.sequence)
     store.files.write(MANIFEST, payload)
     store.files.delete(UNFINISHED)

@@ -11,7 +11,7 @@ from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
 from raymu.store.codec import parse_json, seal, unseal
 from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import HASH_KEY
-from raymu.store.layout import kind_of
+from raymu.store.layout import is_partial, kind_of
 
 RECORD = "backup.json"
 FORMAT = 1
@@ -52,10 +52,10 @@ class BackupFiles:
     def key(self) -> bytes:
         """Return the key of the seal, which is that of the run. Raises FileMissing, FileCorrupt, RequestInvalid."""
         tree = self._tree()
-        hashes = [str(file["sha256"]) for file in tree["files"] if file["path"] == HASH_KEY]
         try:
+            hashes = [str(file["sha256"]) for file in tree["files"] if file["path"] == HASH_KEY]
             return bytes.fromhex(self.files.read(_stored(hashes[0])).decode())
-        except (IndexError, ValueError) as error:
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise FileCorrupt(self.files.display_path(RECORD), "it has no key of the run") from error
 
     def run_id(self) -> str | None:
@@ -64,7 +64,7 @@ class BackupFiles:
         Raises RequestInvalid if something else is here.
         """
         if self.files.exists(RECORD):
-            return str(self._tree()["run_id"])
+            return str(self._tree().get("run_id"))
         self.files.missing_folders()
         if not (self.files.is_empty or all(_is_stored(path) for path in self.files.walk())):
             raise RequestInvalid(f"{self.files.display_location} is not empty and no backup; name another folder")
@@ -78,9 +78,15 @@ class BackupFiles:
             raise FileCorrupt(source, "it names files that no run has")
         return record
 
-    def held(self) -> set[str]:
-        """Return the hashes of the files that are here."""
-        return set(self.files.list(_FOLDER))
+    def held(self, *, is_read: bool = False) -> set[str]:
+        """Return the hashes of the files that are here.
+
+        Args:
+            is_read: Whether each is read, and left out if its bytes are not those that were written.
+
+        Raises FileUnreadable.
+        """
+        return {name for name in self.files.list(_FOLDER) if not is_read or self._is_sound(name)}
 
     def add(self, source: RunFiles, ref: FileRef) -> None:
         """Copy a file of the run, and compare its hash. Raises FileMissing, FileCorrupt, StorageFailed."""
@@ -97,9 +103,8 @@ class BackupFiles:
         """
         self.files.write(RECORD, seal(record, key))
         named = {file.sha256 for file in record.files}
-        partial = [path for path in self.files.partial_writes() if path.startswith((f"{_FOLDER}/.", "."))]
         stale = [_stored(sha256) for sha256 in self.held() - named]
-        self.files.delete(*partial)
+        self.files.delete(*filter(_is_partial, self.files.partial_writes()))
         return self.files.delete(*stale)
 
     def copy_out(self, record: BackupRecord, target: RunFiles, *, skip: Iterable[str]) -> None:
@@ -119,6 +124,12 @@ class BackupFiles:
         """Return the bytes of a file, mapped into memory. Raises FileMissing, FileCorrupt."""
         stored = FileRef(path=_stored(file.sha256), sha256=file.sha256, byte_size=file.byte_size)
         return cast(bytes, memoryview(self.files.map_checked(stored)))
+
+    def _is_sound(self, sha256: str) -> bool:
+        try:
+            return hashlib.sha256(self.files.read(_stored(sha256))).hexdigest() == sha256
+        except FileMissing:
+            return False
 
     def _tree(self) -> dict[str, Any]:
         try:
@@ -142,7 +153,12 @@ def _stored(sha256: str) -> str:
 
 
 def _is_stored(path: str) -> bool:
-    return path.startswith((f"{_FOLDER}/", "."))
+    return path.startswith(f"{_FOLDER}/") or _is_partial(path)
+
+
+def _is_partial(path: str) -> bool:
+    """Return whether a path is one under which a file was being written: other hidden files are somebody's."""
+    return is_partial(path.removeprefix(f"{_FOLDER}/"))
 
 
 def _mode(path: str) -> int:

@@ -134,7 +134,7 @@ class RunStore:
 
         Raises RunInvalid if something else exists there, StorageFailed.
         """
-        self.mark_unfinished()
+        self.claim()
         self.keys.create()
 
     def finish_shard(self, shard: int, rows: ShardRows | pa.Table, config: Config) -> FinishedShard:
@@ -179,16 +179,20 @@ class RunStore:
             routes=None if any(lineage.added_epochs for lineage in lineages) else self.manifest.routes,
         )
         branch = RunStore(location, trust=self.trust)
-        branch.mark_unfinished()
+        branch.claim()
         branch.keys.copy(self.keys)
         branch.files.adopt(self.files, {*self.shared_files, *(file for lineage in lineages for file in lineage.files)})
         branch._finish_creation(manifest)
         return branch
 
-    def mark_unfinished(self) -> None:
-        """Mark the directory as that of a run which is being created. Raises as `begin`."""
+    def claim(self, note: bytes = b"") -> None:
+        """Mark the directory as that of a run which is being created. Raises as `begin`.
+
+        Args:
+            note: What the mark says of it, for whoever goes on after a crash.
+        """
         self.require_empty()
-        self.files.write(UNFINISHED, b"")
+        self.files.write(UNFINISHED, note)
         if self.files.keeps_versions(UNFINISHED):
             self.files.delete(UNFINISHED)
             raise RunInvalid(

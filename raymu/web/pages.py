@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from raymu.config.unlearning import Strategy
 from raymu.data.due_dates import DueInvalid, read_due
-from raymu.errors import RaymuError, RequestInvalid
+from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid
 from raymu.report.page import style_sheet
 from raymu.report.request_index import STATES
 from raymu.service.requests.revocation import Revocation
@@ -141,12 +141,16 @@ def add_pages(
             return page_answer("form_page", site, 404, **_form(fields, "no run of this service has that name"))
         except RequestInvalid as error:
             return page_answer("form_page", site, 422, **_form(fields, one_line(error)))
+        except IdempotencyConflict:
+            problem = "This form was sent with another deletion. Send it again: it is a new one now."
+            return page_answer("form_page", site, 409, **_form({**fields, "key": ""}, problem))
         made = [outcome.request_id for outcome in outcomes if outcome.request_id]
         request.state.request_ids += made
         if len(outcomes) == len(made) == 1:
             return redirect(f"/requests/{made[0]}")
-        if not made and len(outcomes) == 1 and not outcomes[0].earlier_requests:
-            return page_answer("form_page", site, 422, **_form(fields, outcomes[0].problem or outcomes[0].status))
+        if not made and not any(outcome.earlier_requests for outcome in outcomes):
+            problem = "; ".join(dict.fromkeys(outcome.problem or outcome.status for outcome in outcomes))
+            return page_answer("form_page", site, 422, **_form(fields, problem))
         return page_answer("submitted", site, 202 if made else 200, outcomes=outcomes, accepted=bool(made))
 
     @router.post("/find")

@@ -14,6 +14,7 @@ from raymu.cli import run_command
 from raymu.core.verdict import Verdict
 from raymu.errors import FileCorrupt, RequestInvalid, RunInvalid, RunRolledBack
 from raymu.service import backup as backup_module
+from raymu.store.journal.fencing import Fencing
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
 
@@ -161,6 +162,64 @@ def test_a_changed_file_of_a_backup_is_noticed(folder: Path) -> None:
     changed.write_bytes(changed.read_bytes()[:-1] + b"?")
     with pytest.raises(FileCorrupt):
         raymu.restore(folder / "backup", folder / "elsewhere")
+    with raymu.open_run(folder / "run") as run:
+        run.backup(folder / "backup", check=True)
+    with raymu.restore(folder / "backup", folder / "elsewhere") as restored:
+        assert restored.verify().verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("files", ["[1]", "[null]", "[{}]", '[{"path": "hash.key"}]', "{}", "[]"])
+def test_a_record_that_is_not_as_it_was_written_is_refused(folder: Path, files: str) -> None:
+    (folder / "backup").mkdir()
+    record = '{"kind": "raymu backup", "format": 1, "run_id": "0", "files": ' + files + "}"
+    (folder / "backup" / "backup.json").write_text(record)
+    code, line = run_command(["restore", str(folder / "backup"), str(folder / "new")])
+    assert (code, "not what was written" in line or "no key" in line, "\n" in line) == (2, True, False), line
+    assert not (folder / "new").exists()
+
+
+def test_hidden_files_in_the_place_are_somebodys(folder: Path) -> None:
+    (folder / "place" / ".git").mkdir(parents=True)
+    (folder / "place" / ".git" / "HEAD").write_text("mine")
+    with train(folder) as run, pytest.raises(RequestInvalid, match="is not empty and no backup"):
+        run.backup(folder / "place")
+    assert (folder / "place" / ".git" / "HEAD").read_text() == "mine"
+
+
+def test_an_interrupted_restoration_into_a_database_can_be_repeated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = f"sqlite:///{folder / 'shared.sqlite'}"
+    with train(folder) as run:
+        run.revoke([1000], strategy="sisa")
+        run.backup(folder / "backup")
+    with monkeypatch.context() as patched:
+        patched.setattr(Fencing, "restore", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            raymu.restore(folder / "backup", folder / "new", journal=database)
+    with pytest.raises(RunInvalid, match="already; name another database"):
+        raymu.restore(folder / "backup", folder / "other", journal=database)
+    assert not (folder / "other").exists()
+    with raymu.restore(folder / "backup", folder / "new", journal=database) as restored:
+        assert restored.verify().verdict is Verdict.PASS
+        restored.revoke([1007], strategy="sisa")
+    shutil.rmtree(folder / "new")
+    with pytest.raises(RunInvalid, match="already; name another database"):
+        raymu.restore(folder / "backup", folder / "new", journal=database)
+
+
+def interrupt(*_arguments: object, **_settings: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_older_backup_is_accepted_after_it_was_refused(folder: Path) -> None:
+    with train(folder) as run:
+        run.backup(folder / "backup")
+        run.revoke([1000], strategy="sisa")
+    shutil.rmtree(folder / "run")
+    assert run_command(["restore", str(folder / "backup"), str(folder / "run")])[0] != 0
+    assert run_command(["verify", str(folder / "run"), "--accept-rollback"])[0] == 0
+    assert run_command(["status", str(folder / "run")])[0] == 0
 
 
 def test_the_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

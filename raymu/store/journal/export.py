@@ -7,7 +7,7 @@ import sqlalchemy as sql
 
 from raymu.errors import RunInvalid
 from raymu.store.journal.database import Database
-from raymu.store.journal.tables import RUNS, TABLES
+from raymu.store.journal.tables import EVENTS, RUNS, TABLES
 
 _ROWS = 1000
 """Rows that are written together."""
@@ -39,25 +39,51 @@ def copy_journal(source: Database, out: Path, *, run: str, is_own_file: bool) ->
         copy.close(at_rest=True)
 
 
-def restore_journal(copy: Path, target: Database, *, run: str, name: str) -> None:
+def require_absent(target: Database, *, run: str, name: str) -> None:
+    """Raise RunInvalid if a database has a run already. name: what messages call the place of the restored run"""
+    target.create(TABLES)
+    with target.reading() as reading:
+        if _position(reading, run) is not None:
+            raise _has_run(name, run)
+
+
+def restore_journal(copy: Path, target: Database, *, run: str, name: str, is_repeated: bool = False) -> None:
     """Add the rows of a run to a database that does not have the run.
 
     Args:
         copy: What `copy_journal` wrote.
         target: The database.
         run: Id of the run.
-        name: What messages call the database.
+        name: What messages call the place of the restored run.
+        is_repeated: Whether a restoration into this place was interrupted before: the same rows may be there then.
 
     Raises RunInvalid if the database has the run, StorageFailed, JournalBusy.
     """
     target.create(TABLES)
     with closing(_file(copy, is_read_only=True)) as source, source.snapshot() as reading, target.writing() as writing:
-        if writing.execute(sql.select(RUNS.c.term).where(RUNS.c.run == run)).first() is not None:
-            raise RunInvalid(name, f"has run {run} already; name another database with --journal")
+        existing_rows = _position(writing, run)
+        if existing_rows is not None:
+            if is_repeated and existing_rows == _position(reading, run):
+                return  # they were committed together, before the interruption
+            raise _has_run(name, run)
         existing = set(sql.inspect(reading).get_table_names())
         for table in TABLES.sorted_tables:
             if table.name in existing:
                 _copy_rows(reading, writing, table, run=run)
+
+
+def _position(connection: sql.Connection, run: str) -> tuple[int, int, str] | None:
+    """Return the term of a run, and number and seal of its last event; None if the database does not have it."""
+    term = connection.execute(sql.select(RUNS.c.term).where(RUNS.c.run == run)).scalar_one_or_none()
+    if term is None:
+        return None
+    of_run = sql.select(EVENTS.c.sequence, EVENTS.c.seal).where(EVENTS.c.run == run)
+    last = connection.execute(of_run.order_by(EVENTS.c.sequence.desc()).limit(1)).one_or_none()
+    return (term, 0, "") if last is None else (term, last.sequence, last.seal)
+
+
+def _has_run(name: str, run: str) -> RunInvalid:
+    return RunInvalid(name, f"has run {run} already; name another database with --journal")
 
 
 def opened_copy(copy: Path) -> Database:

@@ -89,6 +89,16 @@ def test_a_form_that_is_refused_says_why_and_keeps_what_was_typed(
     assert "<b>" not in answer.text
 
 
+def test_a_form_that_was_sent_with_another_deletion_is_a_new_one(service: Service) -> None:
+    fields = {"key": "twice", "ids": "1021", "strategy": "sisa"}
+    assert submit(service, fields).status_code == 303
+    answer = submit(service, {**fields, "ids": "1028"})
+    assert (answer.status_code, "was sent with another deletion" in text_of(answer)) == (409, True)
+    [key] = re.findall(r'name="key" value="([^"]+)"', answer.text)
+    assert key != "twice"
+    assert submit(service, {**fields, "ids": "1028", "key": key}).status_code == 303
+
+
 def test_other_sites_cannot_send_a_form(service: Service) -> None:
     fields = {"ids": str(SAMPLE)}
     others: list[dict[str, str]] = [
