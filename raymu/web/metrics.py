@@ -22,7 +22,7 @@ from raymu.service.followed_history import FollowedHistory
 from raymu.service.history import History
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.run import RunStore
-from raymu.web.deliveries import Outcome
+from raymu.web.sender import Outcome
 
 _OWN = tuple(metric for metric in METRICS if metric is not VERDICTS)  # nobody tells the service what was verified
 

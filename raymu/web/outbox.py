@@ -84,7 +84,8 @@ class Outbox:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            path.touch(mode=0o600)
+            path.touch()
+            path.chmod(0o600)
         except OSError as error:
             raise StorageFailed(str(path), error.strerror or str(error)) from error
         try:

@@ -2,11 +2,14 @@
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout, Url, parse_url
 
@@ -14,6 +17,11 @@ from raymu.errors import RaymuError
 
 CONNECT_S = 5.0
 READ_S = 10.0
+"""Seconds between two parts of an answer."""
+ANSWER_S = 20.0
+"""Seconds until a server has answered, however small the parts are that it sends."""
+_MOST_ADDRESSES = 4
+"""Addresses of a name that are tried."""
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that a network turns into those of IPv4 (RFC 6052)."""
 
@@ -36,6 +44,39 @@ class Answer:
         return 200 <= self.status < 300
 
 
+class _Timed:
+    """A connection of urllib3 that is cut if the answer is not there in time."""
+
+    sock: socket.socket | None
+    _is_cut = False
+
+    def getresponse(self) -> Any:
+        timer = threading.Timer(ANSWER_S, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            response = super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        if self._is_cut:
+            raise TimeoutError
+        return response
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        with suppress(OSError):
+            if self.sock is not None:
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _TimedHttp(_Timed, HTTPConnection):
+    pass
+
+
+class _TimedHttps(_Timed, HTTPSConnection):
+    pass
+
+
 def post(url: str, body: bytes, headers: Mapping[str, str], *, is_private_allowed: bool = False) -> Answer:
     """Send a POST once.
 
@@ -54,7 +95,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, is_private_allowe
     parsed = parse_url(url)
     addresses = _addresses(parsed, is_private_allowed=is_private_allowed)
     problem = "no address answers"
-    for address in addresses:
+    for address in addresses[:_MOST_ADDRESSES]:
         try:
             return _post_to(address, parsed, body, headers)
         except (HTTPError, OSError) as error:  # its text may hold the URL
@@ -70,8 +111,10 @@ def _post_to(address: str, url: Url, body: bytes, headers: Mapping[str, str]) ->
         pool = urllib3.HTTPSConnectionPool(
             address, _port(url), timeout=timeout, retries=False, server_hostname=name, assert_hostname=name
         )
+        pool.ConnectionCls = _TimedHttps
     else:
         pool = urllib3.HTTPConnectionPool(address, _port(url), timeout=timeout, retries=False)
+        pool.ConnectionCls = _TimedHttp
     own = {"Host": url.netloc or "", "Content-Type": "application/json", "User-Agent": "raymu", **headers}
     with closing(pool):
         response = pool.urlopen(

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from raymu.store.run import RunStore
-from raymu.web.deliveries import Count, Deliveries, JournalNotices, Receiver
+from raymu.web.deliveries import Deliveries
+from raymu.web.journal_notices import JournalNotices
 from raymu.web.opendsr import OpenDsr
 from raymu.web.outbox import Outbox
 from raymu.web.protocol_settings import located, read_protocol_settings, read_secrets
+from raymu.web.sender import Count, Receiver
 from raymu.web.served_run import ServedRun
 from raymu.web.webhooks import Webhook
 

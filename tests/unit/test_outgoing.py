@@ -6,8 +6,10 @@ import hmac
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ pytest.importorskip("fastapi")
 
 from raymu.errors import ConfigInvalid
 from raymu.store.journal.event_chain import ChainHead
-from raymu.web.deliveries import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sender, pause_s
+from raymu.web import outgoing
 from raymu.web.outbox import Cursor, Message, Outbox
 from raymu.web.outgoing import Answer, NotSent, is_public, post
 from raymu.web.protocol_settings import WebhookConfig, read_protocol_settings, read_secrets
+from raymu.web.sender import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sender, pause_s
 from raymu.web.webhooks import Webhook
 from tests.support.certificates import write_certificate
 from tests.support.receiver import receiving
@@ -90,6 +93,28 @@ def test_nothing_is_sent_to_a_private_address_by_whatever_name(monkeypatch: pyte
         with pytest.raises(NotSent, match="private"):
             post(f"http://two-addresses.example:{port}/", b"{}", {})
         assert not receiver.deliveries
+
+
+def test_a_server_that_answers_byte_by_byte_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def dribble() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                for _ in range(600):
+                    connection.sendall(b"a")
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(NotSent):
+            post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}, is_private_allowed=True)
+        assert time.monotonic() - started < 6
+        thread.join()
 
 
 def test_a_redirect_is_not_followed() -> None:
