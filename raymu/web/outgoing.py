@@ -59,6 +59,7 @@ class _Timed:
         finally:
             timer.cancel()
         if self._is_cut:
+            response.close()
             raise TimeoutError
         return response
 
