@@ -13,7 +13,6 @@ Conclusion: what bounds runs beyond one machine is worked out in [CAPACITY](../c
 import asyncio
 import gc
 import pickle
-import re
 import sqlite3
 import tempfile
 import time
@@ -34,6 +33,7 @@ from matplotlib.figure import Figure
 from experiments.harness import EXPERIMENTS, SMOKE, Experiment, document_parser, draw_figures, write_document
 from experiments.markdown import count, table
 from experiments.plots import legend, logarithmic_x, look, panels
+from experiments.process_memory import peak_bytes
 from raymu.config import Config
 from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.board.board import RevocationBoard
@@ -183,13 +183,6 @@ def ingest(folder: Path, samples: int, features: int) -> tuple[int, float]:
     before = peak_bytes()
     seconds, _ = timed(lambda: prepare_run(config, str(folder / f"ingest-{samples}x{features}")).write())
     return peak_bytes() - before, seconds
-
-
-def peak_bytes() -> int:
-    """Return the peak memory of this process so far. Not that of getrusage: it is the parent's if that was higher."""
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    assert peak, "the peak memory of a process is read from /proc, which only Linux has"
-    return int(peak[1]) * 1024
 
 
 def measure_samples(folder: Path, scale: int) -> Result:

@@ -14,7 +14,6 @@ cluster pays where one machine's disk or hours do not suffice, not before.
 
 import logging
 import os
-import re
 import resource
 import tempfile
 import time
@@ -24,22 +23,22 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from experiments.harness import Experiment, Options, Row, run_experiment
+from experiments.made_up_samples import write_made_up
 from experiments.plots import logarithmic_x, look, panels
+from experiments.process_memory import begin_peak, peak_bytes, present_bytes
 from raymu.config import Config
 from raymu.service.ingest import prepare_run
 
 ROWS, SMOKE_ROWS = (10**5, 10**6, 5 * 10**6, 10**7), (10**4, 3 * 10**4)
 MOST_ON_RAY = 10**6
 WARM_UP_ROWS = 2_000
-FEATURES, SHARDS, CLASSES, PART = 32, 16, 4, 100_000
+FEATURES, SHARDS, CLASSES = 32, 16, 4
 ONE, FIRST, AGAIN = "one process", "Ray, workers start", "Ray, workers are up"
 
 
@@ -53,8 +52,8 @@ def measure(options: Options) -> list[Row]:
 def _measure(rows: int, *, with_ray: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_samples(folder / "samples.parquet", rows)
-        write_samples(folder / "few.parquet", WARM_UP_ROWS)
+        write_made_up(folder / "samples.parquet", rows, features=FEATURES, classes=CLASSES)
+        write_made_up(folder / "few.parquet", WARM_UP_ROWS, features=FEATURES, classes=CLASSES)
         for work in (ingest, ingest_on_ray) if with_ray else (ingest,):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 yield from ({"rows": rows, **row} for row in process.submit(work, folder).result())
@@ -63,26 +62,12 @@ def _measure(rows: int, *, with_ray: bool) -> Iterator[Row]:
         assert len(files) == 1, "Ray has other bytes, by which files are named"
 
 
-def write_samples(path: Path, rows: int) -> None:
-    """Write made-up samples, in parts."""
-    random = np.random.default_rng(0)
-    element = pa.list_(pa.field("element", pa.float32()), FEATURES)
-    schema = pa.schema({"id": pa.int64(), "label": pa.int64(), "features": element})
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, rows, PART):
-            count = min(PART, rows - start)
-            features = random.standard_normal(count * FEATURES, dtype=np.float32)
-            column = pa.FixedSizeListArray.from_arrays(pa.array(features), type=element)
-            labels = random.integers(CLASSES, size=count)
-            writer.write_table(pa.table([np.arange(start, start + count), labels, column], schema=schema))
-
-
 def ingest(folder: Path) -> list[Row]:
     """Make a run of a table in this process, after one of a small table that brings in what is imported late."""
     _limit_threads()
     prepare_run(_config(folder / "few.parquet"), str(folder / "few")).write()
-    before = _memory_mb("VmRSS")
-    _begin_peak()
+    before = present_bytes() / 1e6
+    begin_peak()
     began, cpu = time.perf_counter(), time.process_time()
     prepare_run(_config(folder / "samples.parquet"), str(folder / ONE)).write()
     cpu_s, seconds = time.process_time() - cpu, time.perf_counter() - began
@@ -91,7 +76,7 @@ def ingest(folder: Path) -> list[Row]:
             "where": ONE,
             "cpu_s": cpu_s,
             "seconds": seconds,
-            "peak_mb": _memory_mb("VmHWM") - before,
+            "peak_mb": peak_bytes() / 1e6 - before,
             "imports_mb": before,
         }
     ]
@@ -109,12 +94,12 @@ def ingest_on_ray(folder: Path) -> list[Row]:
     measured = []
     try:
         for where in (FIRST, AGAIN):
-            before = _memory_mb("VmRSS")
-            _begin_peak()
+            before = present_bytes() / 1e6
+            begin_peak()
             began, cpu = time.perf_counter(), _all_cpu_s()
             prepare_run(_config(folder / "samples.parquet"), str(folder / where), rows=partial(RowsOnRay)).write()
             cpu_s, seconds = _all_cpu_s() - cpu, time.perf_counter() - began
-            peak_mb = _memory_mb("VmHWM") - before
+            peak_mb = peak_bytes() / 1e6 - before
             measured.append(
                 {"where": where, "cpu_s": cpu_s, "seconds": seconds, "peak_mb": peak_mb, "imports_mb": before}
             )
@@ -126,17 +111,6 @@ def ingest_on_ray(folder: Path) -> list[Row]:
 def _limit_threads() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}  # a busy machine would starve workers
     pa.set_cpu_count(1)
-
-
-def _begin_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _memory_mb(name: str) -> float:
-    """Return a measure of this process's memory, which only Linux has."""
-    match = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    assert match, "a measure of memory is read from /proc"
-    return int(match[1]) * 1024 / 1e6
 
 
 def _all_cpu_s() -> float:

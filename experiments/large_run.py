@@ -28,14 +28,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from experiments.capacity import peak_bytes
 from experiments.harness import Experiment, Options, Row, run_experiment
+from experiments.made_up_samples import write_made_up
 from experiments.many_shards import InstantFleet
 from experiments.plots import legend, logarithmic_x, logarithmic_y, look, panels, plot_spread
+from experiments.process_memory import peak_bytes
 from raymu.core.trust import EVERYTHING
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation
@@ -71,7 +70,7 @@ def measure(options: Options) -> list[Row]:
 def _measure_run(samples: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_samples(folder / "samples.parquet", samples)
+        write_made_up(folder / "samples.parquet", samples, features=FEATURES, classes=2, distance=0.5, part=BATCH)
         settings, run = _settings(folder), str(folder / "run")
         ids = np.random.default_rng(1).permutation(samples)[: 1 + REVOKED + MORE]
         (folder / "ids.txt").write_text("\n".join(map(str, ids[1 : 1 + REVOKED])), encoding="utf-8")
@@ -104,20 +103,6 @@ async def _serve(coordinator: Coordinator, ids: Sequence[int]) -> None:
     for number in ids:
         await coordinator.revoke([Revocation(ids=(number,), strategy="sisa")], no_progress)
     await coordinator.close()
-
-
-def write_samples(path: Path, samples: int) -> None:
-    """Write samples of two overlapping classes, in parts."""
-    random = np.random.default_rng(0)
-    element = pa.list_(pa.field("element", pa.float32()), FEATURES)
-    schema = pa.schema({"id": pa.int64(), "label": pa.int64(), "features": element})
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, samples, BATCH):
-            rows = min(BATCH, samples - start)
-            labels = random.integers(0, 2, rows)
-            features = random.standard_normal((rows, FEATURES), dtype=np.float32) + 0.5 * labels[:, None].astype("f4")
-            column = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), type=element)
-            writer.write_table(pa.table([np.arange(start, start + rows), labels, column], schema=schema))
 
 
 def _settings(folder: Path) -> Path:

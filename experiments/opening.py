@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from experiments.harness import Experiment, Options, Row, run_experiment
 from experiments.markdown import count
 from experiments.plots import legend, logarithmic_x, logarithmic_y, look, panels
+from experiments.process_memory import peak_bytes
 from experiments.setups import write_two_classes
 from raymu.config import Config
 from raymu.config.unlearning import Boundary, Strategy
@@ -254,16 +255,10 @@ def _open(location: str, what: str, how: str, sender: Any) -> None:
     work: Callable[[], object] = (
         (lambda: status(store)) if what == "status" else (lambda: Coordinator(store, LocalFleet(store)))
     )
-    before, cpu, started = _peak_mb(), time.process_time(), time.perf_counter()
+    before, cpu, started = peak_bytes() / 1e6, time.process_time(), time.perf_counter()
     work()
     usage = {"cpu_s": time.process_time() - cpu, "seconds": time.perf_counter() - started}
-    sender.send({**usage, "memory_mb": _peak_mb() - before})
-
-
-def _peak_mb() -> float:
-    """Return the peak memory of this process since it began, which `getrusage` mixes with that of its parent."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024 / 1e6
+    sender.send({**usage, "memory_mb": peak_bytes() / 1e6 - before})
 
 
 def summary(rows: pd.DataFrame) -> str:

@@ -21,13 +21,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from experiments.harness import Experiment, Options, Row, run_experiment
+from experiments.made_up_samples import write_made_up
 from experiments.plots import legend, logarithmic_x, look, panels
 from experiments.prediction import CASES, train_ensemble
 
@@ -76,7 +74,7 @@ def _measure(counts: Sequence[int], location: str, folder: Path) -> Iterator[Row
     out = str(folder / "out.parquet")
     for rows in counts:
         table = str(folder / f"{rows}.parquet")
-        write_rows(Path(table), rows)
+        write_made_up(Path(table), rows, features=CASES["mlp"]["shape"][0], classes=CLASSES, part=PART)
         yield {"what": "predict", "rows": rows, **_run(_MEASURED, "predict", location, "--data", table, "--out", out)}
         if rows <= MOST_EVALUATED:
             yield {"what": "evaluate", "rows": rows, **_run(_MEASURED, "evaluate", location, "--test-data", table)}
@@ -86,20 +84,6 @@ def _measure(counts: Sequence[int], location: str, folder: Path) -> Iterator[Row
         yield {"what": where, "rows": rows, **_run(_BESIDE, where, location, str(folder / f"{rows}.parquet"), out)}
         digests.add(hashlib.sha256(Path(out).read_bytes()).hexdigest())
     assert len(digests) == 1, "Ray has other bits"
-
-
-def write_rows(path: Path, rows: int) -> None:
-    """Write made-up samples, in parts."""
-    random, width = np.random.default_rng(0), CASES["mlp"]["shape"][0]
-    element = pa.list_(pa.field("element", pa.float32()), width)
-    schema = pa.schema({"id": pa.int64(), "label": pa.int64(), "features": element})
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, rows, PART):
-            count = min(PART, rows - start)
-            features = random.standard_normal(count * width, dtype=np.float32)
-            column = pa.FixedSizeListArray.from_arrays(pa.array(features), type=element)
-            labels = random.integers(CLASSES, size=count)
-            writer.write_table(pa.table([np.arange(start, start + count), labels, column], schema=schema))
 
 
 def _run(program: str, *arguments: str) -> Row:

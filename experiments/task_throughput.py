@@ -37,6 +37,7 @@ from torch.nn.utils.rnn import pad_sequence
 from experiments.harness import Experiment, Options, Row, run_experiment
 from experiments.markdown import table
 from experiments.plots import look, panels, spread_bars
+from experiments.process_memory import peak_bytes, present_bytes
 from raymu.config import Config, TaskName
 from raymu.core.commands import TrainShard
 from raymu.core.trust import EVERYTHING
@@ -286,13 +287,7 @@ def _apart(work: Callable[..., Training], *arguments: Any) -> Training:
     """Train in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         training = pool.submit(work, *arguments).result()
-        return replace(training, peak_mb=pool.submit(_memory_mb, "VmHWM").result())
-
-
-def _memory_mb(kind: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    [size] = [line.split()[1] for line in lines if line.startswith(f"{kind}:")]
-    return int(size) / 1e3
+        return replace(training, peak_mb=pool.submit(peak_bytes).result() / 1e6)
 
 
 def _import_everything(config: Config) -> None:
@@ -308,7 +303,7 @@ def train_with_raymu(location: str) -> Training:
     command = TrainTask(command=TrainShard(shard=0, table=store.manifest.tables[0]), term=0)
     store.reports.delete([command.command_id])  # otherwise the worker returns the report of the turn before
     _import_everything(store.config)
-    worker, imports_mb = ShardWorker(store), _memory_mb("VmRSS")
+    worker, imports_mb = ShardWorker(store), present_bytes() / 1e6
     *_, report = worker.run(command)
     assert isinstance(report, TrainReport)
     return Training(passes=int(report.passes), seconds=report.seconds, imports_mb=imports_mb)
@@ -318,7 +313,7 @@ def train_plainly(name: str, config: Config, passes: int) -> Training:
     """Train for at least this many sample passes."""
     torch.set_num_threads(1)
     _import_everything(config)
-    imports_mb, table = _memory_mb("VmRSS"), pq.read_table(config.data.train)
+    imports_mb, table = present_bytes() / 1e6, pq.read_table(config.data.train)
     labels, done = torch.from_numpy(table["label"].to_numpy().copy()), 0
     model = build_model(config.model, input_shape=CASES[name].input_shape, classes=CLASSES)
     optimizer = build_optimizer(model.parameters(), config.training)
