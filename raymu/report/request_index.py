@@ -4,15 +4,13 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
 
 from raymu.core.receipt import Receipt
 from raymu.report.load import IssuedReceipt, issued_receipt, key_fingerprint
 from raymu.report.requests import LATE, DeadlineStatus, RequestView, deadline_status_of, request_view
-from raymu.service.history import Replay
+from raymu.service.followed_history import FollowedHistory
 from raymu.service.served import rewound_for_accepted
 from raymu.service.status import RunStatus, status_of
-from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.run import RunStore
 
 STATES: Mapping[str, Callable[[Receipt, DeadlineStatus], bool]] = {
@@ -65,22 +63,15 @@ class RequestIndex:
 
     def __init__(self, store: RunStore) -> None:
         """Name the run. Nothing is read."""
-        self._store, self._lock = store, Lock()
-        self._replay: Replay | None = None
-        self._head: ChainHead = BEGINNING
+        self._store, self._followed = store, FollowedHistory(store, is_whole=True)
         self.key_fingerprint = key_fingerprint(store)
 
     def read(self, now: datetime) -> IndexedRequests:
         """Read the events that are new. Raises FileCorrupt, RunFormatTooNew, JournalBusy."""
-        with self._lock, closing(self._store.journal(is_read_only=True)) as journal:
-            replay, self._replay = self._replay, None  # read anew after an error
-            if replay is None or not journal.contains(self._head):
-                replay, self._head = Replay(self._store.manifest, workers=None), BEGINNING
-            for head, event in journal.sealed_events(after=self._head):
-                replay.handle(head.sequence, event)
-                self._head = head
-            self._replay = replay
-            history = replay.history()
+        with (
+            closing(self._store.journal(is_read_only=True)) as journal,
+            self._followed.following(journal) as (_, history),
+        ):
             generation = rewound_for_accepted(self._store.current(), history)
             status = status_of(self._store, generation, history, now=now)
             return IndexedRequests(

@@ -14,9 +14,14 @@ from raymu.store.run import RunStore
 class FollowedHistory:
     """The history of one run. Threads take turns at it."""
 
-    def __init__(self, store: RunStore) -> None:
-        """Name the run. Nothing is read."""
-        self._store, self._lock = store, Lock()
+    def __init__(self, store: RunStore, *, is_whole: bool = False) -> None:
+        """Name the run. Nothing is read.
+
+        Args:
+            store: The run.
+            is_whole: Whether the receipts of requests that are done are kept too. All events are read once for them.
+        """
+        self._store, self._is_whole, self._lock = store, is_whole, Lock()
         self._replay: Replay | None = None
         self._head: ChainHead = BEGINNING
         self._workers: int | None = None
@@ -34,17 +39,20 @@ class FollowedHistory:
         with self._lock:
             replay, self._replay = self._replay, None  # read anew after an error
             if replay is None or not self._can_go_on(replay, journal, workers):
-                replay, self._head = open_replay(self._store, journal, workers=workers)
+                if self._is_whole:
+                    replay, self._head = Replay(self._store.manifest, workers=workers), BEGINNING
+                else:
+                    replay, self._head = open_replay(self._store, journal, workers=workers)
                 self._workers = workers
-            else:
-                for head, event in journal.sealed_events(after=self._head):
-                    replay.handle(head.sequence, event)
-                    self._head = head
+            for head, event in journal.sealed_events(after=self._head):
+                replay.handle(head.sequence, event)
+                self._head = head
             self._replay = replay
             yield self._head, replay.history()
 
     def _can_go_on(self, replay: Replay, journal: Journal, workers: int | None) -> bool:
         """Return whether only later events are missing: few enough, since the replay remembers all that it has handled."""
-        if workers != self._workers or is_due(replay.events, shards=self._store.config.partition.shards):
+        is_long = not self._is_whole and is_due(replay.events, shards=self._store.config.partition.shards)
+        if workers != self._workers or is_long:
             return False
         return journal.contains(self._head)

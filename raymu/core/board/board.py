@@ -1,6 +1,6 @@
 """The state machine of a run: events in, commands out. It never waits, sends or locks."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -222,19 +222,21 @@ class RevocationBoard:
             shards=len(self._shards), further=len(ended)
         ):
             return False
-        return all(self._brings_nothing(report, ended) for report in reports)
-
-    def _brings_nothing(self, report: RepairReport, ended: Set[int]) -> bool:
-        """Return whether a result brings no command, once all of the ended repairs are recorded."""
-        work = self._shards[report.shard]
-        if work.repair is None or work.repair.command_id != report.command_id:
-            return True
-        if work.waiting or work.must_settle or work.must_restart:
+        # A large request has one repair a shard, and this is asked at the end of each: whatever they share is looked at once.
+        works = [
+            work
+            for report in reports
+            if (work := self._shards[report.shard]).repair is not None and work.repair.command_id == report.command_id
+        ]
+        if any(work.waiting or work.must_settle or work.must_restart for work in works):
             return False
-        if not work.repair.request_ids:
-            return bool(self._index.retraining - ended)
-        leaves_other_shards = all(self._unrepaired[request_id] - ended for request_id in work.repair.request_ids)
-        return leaves_other_shards and bool(self._index.running.keys() - ended)
+        repaired = {work.repair.request_ids for work in works if work.repair is not None}
+        if () in repaired and self._index.retraining <= ended:
+            return False
+        requests = {request_id for request_ids in repaired for request_id in request_ids}
+        if requests and self._index.running.keys() <= ended:
+            return False
+        return not any(self._unrepaired[request_id] <= ended for request_id in requests)
 
     def pending_commands(self) -> list[Command]:
         """Return the commands that are not done, for a coordinator that takes over after a replay.
