@@ -9,8 +9,6 @@ _VIEWS = {
     pa.string_view(): pa.large_string(),
     pa.binary_view(): pa.large_binary(),
 }
-PARTS_OF_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Unit of a time -> how many make a second."""
 INTEGER_TEXT = r"0|-?[1-9][0-9]{0,17}"
 """Text that stands for an integer of 64 bits, and for nothing else: an id 007 is not 7."""
 _WIDEST = pa.decimal256(76, 0)

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from raymu.config.tabular import TabularSettings
 from raymu.core.arrays import Floats
-from raymu.data.arrow_values import PARTS_OF_SECOND, is_list, is_text, plain
-from raymu.data.values import text_of_bytes
+from raymu.data.arrow_values import is_list, is_text, plain
+from raymu.data.scalars import PARTS_OF_SECOND, text_of_bytes
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
 

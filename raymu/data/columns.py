@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from raymu.config.data import Normalization, NormalizeSetting
 from raymu.data.arrow_buffers import to_numpy_with_missing
-from raymu.data.arrow_values import PARTS_OF_SECOND, is_list, is_text, plain
+from raymu.data.arrow_values import is_list, is_text, plain
+from raymu.data.scalars import PARTS_OF_SECOND
 from raymu.data.spellings import canonical_key
 from raymu.data.values import IdColumn, IdKind, LabelColumn, labels, owners, require_none_missing, sample_ids
 from raymu.errors import DataInvalid

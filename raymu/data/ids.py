@@ -16,6 +16,7 @@ from raymu.data.delimited import header_cells
 from raymu.data.named_file import NamedFile, read_named_file
 from raymu.data.pandas_index import unread_index
 from raymu.data.request_table import RequestTable, json_values, table_of
+from raymu.data.scalars import as_id
 from raymu.errors import RequestInvalid
 from raymu.text import one_line, plural
 
@@ -72,7 +73,7 @@ def as_sample_id(value: Any, *, integers: bool) -> SampleId:
     """Convert an id to one of a run. Raises RequestInvalid if it is not such an id."""
     shown = one_line(repr(value))
     try:
-        kept = values.as_id(value)
+        kept = as_id(value)
         if kept == "":
             raise ValueError("no bytes")
     except ValueError:

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator
 from uuid import UUID
 
 from raymu.core.records import SampleId
-from raymu.data.values import canonical_text, text_of_bytes
+from raymu.data.scalars import canonical_text, text_of_bytes
 
 _HYPHENED = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _UUID_BYTES, _HYPHENED_LENGTH, _FEWEST_BYTES = 16, 36, 8

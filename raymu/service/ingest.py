@@ -22,12 +22,12 @@ from raymu.data.ids import as_sample_ids
 from raymu.data.rows import Columns, Rows
 from raymu.data.run_table import from_arrow, to_arrow
 from raymu.data.sample_form import SampleForm
+from raymu.data.scalars import as_id
 from raymu.data.spellings import spelling_in, spellings
 from raymu.data.table_files import require_no_secret
 from raymu.data.table_reading import TableReading, open_table
 from raymu.data.table_stream import TableStream
 from raymu.data.tables import SampleTable, read_test_data
-from raymu.data.values import as_id
 from raymu.errors import (
     ConfigInvalid,
     DataInvalid,

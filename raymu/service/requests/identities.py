@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from raymu.core.records import SampleId
 from raymu.data.ids import as_sample_id
+from raymu.data.scalars import as_id
 from raymu.data.spellings import spellings
-from raymu.data.values import as_id
 from raymu.errors import RequestInvalid
 from raymu.service.pseudonyms import Kind, identity_text, pseudonym
 from raymu.service.requests.sample_index import SampleIndex

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymu.data.scalars import as_id
 from raymu.data.spellings import spelling_in, spellings
-from raymu.data.values import IdKind, as_id, labels, owners, sample_ids
+from raymu.data.values import IdKind, labels, owners, sample_ids
 from raymu.errors import DataInvalid
 
 FIRST, SECOND = UUID("3d276989-dba2-4d28-b0f5-d582874bddc3"), UUID("0a276989-dba2-4d28-b0f5-d582874bddff")
