@@ -336,7 +336,7 @@ class PlaceOfRows:
     def __call__(self, stream: TableStream, placement: Placement, store: RunStore) -> PlacedRows:
         """Return what places a table: a cluster only a large one. Raises DeviceUnavailable, DataInvalid."""
         if not (self._may_use_ray and stream.is_larger(placement.reading.columns, fleet_choice.INGEST_ON_RAY_BYTES)):
-            from raymu.service.ingest import rows_here
+            from raymu.service.placed_here import rows_here
 
             return rows_here(stream, placement, store)
         from raymu.runtime.cluster import cluster_connection

@@ -14,6 +14,8 @@ from raymu.data.arrow_buffers import to_arrow as numbers_to_arrow
 from raymu.data.arrow_buffers import to_numpy, whole
 from raymu.data.rows import Columns, Rows
 from raymu.data.tables import SampleTable
+from raymu.errors import DataInvalid
+from raymu.text import one_line
 
 _SHAPE = b"raymu.shape"
 _COLUMN = "feature."
@@ -79,6 +81,25 @@ def from_arrow(table: pa.Table) -> tuple[SampleTable, Indices]:
         owners=owners,
     )
     return samples, to_numpy(table["slice"])
+
+
+def in_types_of(source: str, added: pa.Table, held: pa.Schema) -> pa.Table:
+    """Convert new samples to the types in which a run keeps its own.
+
+    Args:
+        source: The new table, for messages.
+        added: New samples, as `own_table` returns them.
+        held: The columns of the run's own table.
+
+    Raises:
+        DataInvalid: That would change a value.
+    """
+    try:
+        return added.cast(held.with_metadata(added.schema.metadata)).replace_schema_metadata(held.metadata)
+    except (pa.ArrowException, ValueError) as error:
+        raise DataInvalid(
+            source, f"has values of another type than the run keeps: {one_line(error)}; give columns of the same types"
+        ) from error
 
 
 def kept_bytes(schema: pa.Schema, rows: int, encoded_bytes: int) -> int:

@@ -1,6 +1,7 @@
 """Rows of shards in a temporary file, part after part, until each shard is finished alone."""
 
 import mmap
+import os
 import tempfile
 import weakref
 from pathlib import Path
@@ -129,3 +130,11 @@ class KeySpill:
                 self._file.seek(start + int(counts[:group].sum()) * size)
                 parts.append(self._file.read(int(counts[group]) * size))
         return repeated_keys(read_key_rows(b"".join(parts)))
+
+
+def scratch_folder(run: Path | None) -> Path | None:
+    """Return the nearest folder above a run on this machine that can be written to: a run's disk has room for its samples."""
+    if run is None:
+        return None
+    folder = next((folder for folder in (run, *run.parents) if folder.is_dir()), None)
+    return folder if folder is not None and os.access(folder, os.W_OK) else None

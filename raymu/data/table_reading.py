@@ -67,14 +67,20 @@ class TableReading:
 
 
 def open_table(
-    data: TableData, fields: DataConfig, form: SampleForm, *, is_verbatim: bool = False
+    data: TableData,
+    fields: DataConfig,
+    form: SampleForm,
+    *,
+    classes: ClassTable | None = None,
+    is_verbatim: bool = False,
 ) -> tuple[TableStream, TableReading]:
-    """Open the table of a new run, and decide how its parts are read.
+    """Open the table of a new run, or one that is added to a run, and decide how its parts are read.
 
     Args:
         data: Local paths or URIs of files, of directories of them, or patterns; or a table in memory.
         fields: Names of the columns.
         form: The form of the samples.
+        classes: The classes of the run. The default takes those of the table.
         is_verbatim: True keeps ids and owners that are text as they are in the file, as version 0.1 did.
 
     Raises:
@@ -101,7 +107,7 @@ def open_table(
         source=stream.source,
         fields=fields,
         form=form,
-        classes=None,
+        classes=classes,
         facts=facts_of(stream, others[: -1 if fields.risk is not None else None]),
         notes=(stream.note,),
         kind_notes=kind_notes,
@@ -187,14 +193,16 @@ def facts_of(stream: TableStream, names: Sequence[str]) -> dict[str, ValueFacts]
 
 
 def _with_classes(stream: TableStream, reading: TableReading) -> TableReading:
-    """Fit the classes of a table to its labels, of one pass over these alone."""
+    """Fit the classes of a table to its labels, of one pass over these alone, if the run does not have them already."""
     fields, form = reading.fields, reading.form
     name = fields.label_columns[0]
     if form.target is TargetName.CLASSES:
         labels, done = _distinct(stream, name, reading.facts.get(name), lambda batch: batch[name])
-        classes = fit_classes(stream.source, name, labels, fields.classes)
-        notes = (conversion_note("labels", name, done), classes.note(name))
+        classes = reading.classes or fit_classes(stream.source, name, labels, fields.classes)
+        notes = (conversion_note("labels", name, done), "" if reading.classes else classes.note(name))
         return replace(reading, classes=classes, label_notes=tuple(note for note in notes if note))
+    if reading.classes is not None:
+        return reading
     kind = plain(_no_rows(stream.schema.field(name).type)).type
     is_listed = is_list(kind) and not pa.types.is_fixed_size_list(kind)
     if form.target is not TargetName.LABELS or len(fields.label_columns) > 1 or not is_listed:

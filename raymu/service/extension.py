@@ -1,29 +1,37 @@
 """Extensions of a run: a table of new samples, checked completely, and added to every shard as further slices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 
 import numpy as np
 import pyarrow as pa
 
 from raymu.config import limits
 from raymu.core.arrays import Mask
-from raymu.core.records import FileRef, SampleFiles
-from raymu.data.frames import TableData, source_of
-from raymu.data.routes import Routes
+from raymu.core.partition import Indices
+from raymu.core.records import FileRef, SampleFiles, SampleId
+from raymu.data.arrow_buffers import to_arrow, to_numpy, whole
+from raymu.data.frames import TableData
+from raymu.data.shard_rows import HASH
 from raymu.data.spellings import spellings
-from raymu.data.tables import SampleTable, read_training_table, require_shape
-from raymu.errors import DataInvalid, RequestInvalid
+from raymu.data.table_reading import TableReading, open_table
+from raymu.errors import DataInvalid, RequestInvalid, StorageFailed
 from raymu.service.history import open_history
-from raymu.service.history_parts import added_homes
-from raymu.service.ingest import kept_rows, shard_tables
 from raymu.service.known_revocations import KnownRevocations, has_registered
+from raymu.service.placed_here import RowsHere, rows_here
+from raymu.service.placed_samples import PlacedSamples
+from raymu.service.placement import HeldForm, Placement
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.run_spec import spec_of
+from raymu.service.shard_tables import grow_shard
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore, routes_writer
 from raymu.text import one_line, plural
-from raymu.training.checks import check_rows
+
+_SHOWN = 3
+"""Ids that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,23 +48,34 @@ class Extension:
     """Leave out samples that were revoked, and those of revoked owners, instead of refusing the table."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NewSamples:
-    """The samples of an extension, checked, with their place in the run."""
+    """The samples of an extension, checked and placed. They are in temporary files until they are written."""
 
-    tables: tuple[pa.Table, ...]
-    """For each shard, its new samples in the form of the run's own tables."""
-    slice_samples: tuple[tuple[int, ...], ...]
-    """For each shard, the number of samples in each added slice."""
-    epochs: tuple[int, ...]
-    """Epochs of each new stage."""
-    left_out: int
-    """Number of samples that were revoked, and left out."""
-    conversions: tuple[str, ...]
-    """What was converted, as lines for people."""
+    def __init__(
+        self, placed: PlacedSamples, rows: RowsHere, reading: TableReading, counts: Indices, epochs: tuple[int, ...]
+    ) -> None:
+        """Take samples that were checked.
+
+        Args:
+            placed: The samples.
+            rows: Their rows.
+            reading: How their table is read.
+            counts: (shards, slices) samples in each added slice of each shard.
+            epochs: Epochs of each new stage.
+        """
+        self._placed, self._rows, self._source = placed, rows, reading.source
+        self.slice_samples: tuple[tuple[int, ...], ...] = tuple(map(tuple, counts.tolist()))
+        """For each shard, the number of samples in each added slice."""
+        self.epochs = epochs
+        """Epochs of each new stage."""
+        self.left_out = placed.facts.revoked
+        """Number of samples that were revoked, and left out."""
+        self.conversions = placed.facts.findings.conversions(reading)
+        """What was converted, as lines for people."""
 
     @property
     def samples(self) -> int:
+        """Number of samples that are added."""
         return sum(map(sum, self.slice_samples))
 
     def write(self, store: RunStore, samples: Sequence[SampleFiles]) -> "WrittenSamples":
@@ -66,20 +85,29 @@ class NewSamples:
             store: The run.
             samples: The samples of each shard.
 
-        Raises StorageFailed.
+        Raises StorageFailed, FileMissing, FileCorrupt, and DataInvalid if a shard has samples of other types.
         """
         # Routes to some samples alone are of no use: then every index is searched.
         is_routed = store.manifest.routes is not None
         routing = routes_writer(store.config, store.keys.hash_key) if is_routed else None
-        written, routes = list(samples), list[Routes]()
-        for shard, (files, added) in enumerate(zip(samples, self.tables, strict=True)):
-            if added.num_rows:
-                table = pa.concat_tables([store.read_table(files.table), added]).combine_chunks()
-                written[shard] = store.write_samples(shard, table)
-            if routing:
-                routes += routing.add(shard, routing.hashes_of(added))
-        refs = store.write_routes(Routes.merged([*routes, routing.routes()])) if routing else []
-        return WrittenSamples(samples=tuple(written), routes=tuple(refs))
+        written, routes = list(samples), list[FileRef]()
+        with _room_for_samples(store):
+            for shard, files in enumerate(samples):
+                if not any(self.slice_samples[shard]):
+                    continue
+                parts, release = self._rows.parts(shard), self._rows.release
+                written[shard] = grow_shard(store, shard, files, parts, source=self._source, release=release)
+                if routing:
+                    added = pa.concat_tables([part.select(["id", "owner"]) for part in parts])
+                    for part in routing.add(shard, routing.hashes_of(added)):
+                        routes += store.write_routes(part)
+        if routing:
+            routes += store.write_routes(routing.routes())
+        return WrittenSamples(samples=tuple(written), routes=tuple(routes))
+
+    def close(self) -> None:
+        """Delete the temporary files."""
+        self._placed.close()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,13 +122,10 @@ class WrittenSamples:
 
 def check_extension(store: RunStore, extension: Extension) -> None:
     """Check an extension beside whoever works on the run, and change nothing. Raises what `read_new_samples` raises."""
-    journal = store.journal(is_read_only=True)
-    try:
+    with closing(store.journal(is_read_only=True)) as journal:
         board = open_history(store, journal).board
         samples = SampleIndex(store, board.samples_of, added_routes=lambda: board.added_routes)
-        read_new_samples(store, extension, board.tables, board.epochs, journal, samples)
-    finally:
-        journal.close()
+        read_new_samples(store, extension, board.tables, board.epochs, journal, samples).close()
 
 
 def read_new_samples(
@@ -111,7 +136,9 @@ def read_new_samples(
     journal: Journal,
     samples: SampleIndex,
 ) -> NewSamples:
-    """Read the samples of an extension, check them with the run, and choose the home of each.
+    """Read the samples of an extension part by part, check them with the run, and choose the home of each.
+
+    Whoever gets them closes them.
 
     Args:
         store: The run.
@@ -122,36 +149,50 @@ def read_new_samples(
         samples: The samples that the run holds.
 
     Raises:
-        RaymuError: DataInvalid, RequestInvalid, or ConfigInvalid of a task that fails.
+        RaymuError: DataInvalid, RequestInvalid, StorageFailed, or ConfigInvalid of a task that fails.
         FileMissing: A table of the run is missing.
         FileCorrupt: A table of the run was changed.
     """
-    stages = _stage_epochs(extension, epochs)
-    source, manifest, config = source_of(extension.data), store.manifest, store.config
-    training = read_training_table(
-        extension.data, config.data, manifest.form, classes=manifest.class_table, is_wide=True
+    stages, first = _stage_epochs(extension, epochs), len(epochs)
+    manifest, config = store.manifest, store.config
+    stream, reading = open_table(extension.data, config.data, manifest.form, classes=manifest.class_table)
+    if (is_integer := reading.has_integer_ids(stream.schema)) != manifest.has_integer_ids:
+        kinds = ("integers", "text") if is_integer else ("text", "integers")
+        raise DataInvalid(reading.source, f"has ids that are {kinds[0]}, and those of the run are {kinds[1]}")
+    own = KnownRevocations(names=journal.revoked().keys(), hash_key=store.keys.hash_key)
+    registered, is_refused = _registered(store)
+    is_left_out = extension.ignore_revoked
+    placement = Placement(
+        reading=reading,
+        partition=replace(config.partition, slices=extension.slices, risk_bands=None),
+        normalize=config.data.normalize,
+        revoked_by=[*([own] if is_left_out else []), *(registered if not is_refused else [])],
+        refused=[*([] if is_left_out else [own]), *(registered if is_refused else [])],
+        held=HeldForm(schema=store.open_table(tables[0]).schema, input_shape=manifest.input_shape, first=first),
+        spec=None if manifest.columns is None else spec_of(store),
     )
-    table = replace(training.samples, features=kept_rows(training.samples.features, config.data.normalize))
-    require_shape(source, table.features, manifest.input_shape)
-    if (table.ids.dtype.kind == "i") != manifest.has_integer_ids:
-        kinds = ("integers", "text") if table.ids.dtype.kind == "i" else ("text", "integers")
-        raise DataInvalid(source, f"has ids that are {kinds[0]}, and those of the run are {kinds[1]}")
-    table, left_out = _without_revoked(source, table, store, journal, extension)
-    _require_new(source, table, samples)
-    _require_not_held_out(source, table, store)
-    check_rows(spec_of(store), table.features, source=source)
-    shards, slices = added_homes(table, config.partition, first=len(epochs), slices=extension.slices)
-    parts = tuple(
-        as_kept(source, part, store.read_table(ref))
-        for part, ref in zip(shard_tables(table, shards, slices, config.partition), tables, strict=True)
-    )
-    counts = tuple(
-        tuple(np.bincount(slices[shards == shard] - len(epochs), minlength=extension.slices).tolist())
-        for shard in range(config.partition.shards)
-    )
-    return NewSamples(
-        tables=parts, slice_samples=counts, epochs=stages, left_out=left_out, conversions=training.conversions
-    )
+    rows = rows_here(stream, placement, store)
+    placed = PlacedSamples(stream, placement, rows, location=store.files.display_location)
+    try:
+        placed.take_all()
+        placed.facts.findings.require_sound(reading)
+        _require_not_revoked(reading.source, placed, is_left_out=is_left_out)
+        with _room_for_samples(store):
+            counts = _new_in_shards(reading.source, rows, placement, samples)
+            _require_not_held_out(reading.source, placed, store)
+        return NewSamples(placed, rows, reading, counts, stages)
+    except BaseException:
+        placed.close()
+        raise
+
+
+@contextmanager
+def _room_for_samples(store: RunStore) -> Iterator[None]:
+    """Raise StorageFailed if there is no room for the temporary files of new samples."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(store.files.display_location, one_line(error.strerror or error)) from error
 
 
 def _stage_epochs(extension: Extension, epochs: Sequence[int]) -> tuple[int, ...]:
@@ -168,70 +209,91 @@ def _stage_epochs(extension: Extension, epochs: Sequence[int]) -> tuple[int, ...
     return (extension.epochs or epochs[-1],) * extension.slices
 
 
-def _without_revoked(
-    source: str, table: SampleTable, store: RunStore, journal: Journal, extension: Extension
-) -> tuple[SampleTable, int]:
-    """Return the samples that were never revoked, and how many were. Raises DataInvalid."""
-    known = KnownRevocations(names=journal.revoked().keys(), hash_key=store.keys.hash_key)
-    is_revoked = known.rows_of(table)
-    count = int(is_revoked.sum())
-    if count and not extension.ignore_revoked:
-        raise DataInvalid(
-            source,
-            f"has {plural(count, 'sample')} that this run revoked, by id or by owner, and that may not come back; remove "
-            "them, or leave them out with --ignore-revoked",
-        )
-    is_revoked |= _registered_rows(source, table, store)
-    kept = table.take(np.flatnonzero(~is_revoked))
-    if not len(kept.ids):
-        raise DataInvalid(source, "has no samples left: all of them were revoked, by id or by owner")
-    return kept, int(is_revoked.sum())
-
-
-def _registered_rows(source: str, table: SampleTable, store: RunStore) -> Mask:
-    """Return which samples the registry has as revoked: (samples,) bool. Raises DataInvalid if the run refuses them."""
+def _registered(store: RunStore) -> tuple[list[KnownRevocations], bool]:
+    """Return what the run's registry knows, if there is one, and whether samples that it has are refused."""
     config = store.config.registry
     if config is None:
-        return np.zeros(len(table.ids), dtype=bool)
+        return [], False
     store.require_trusted("registry")
-    is_revoked = KnownRevocations.of_registry(config).rows_of(table)
-    if config.when_revoked == "refuse" and is_revoked.any():
-        raise DataInvalid(source, has_registered(int(is_revoked.sum())))
-    return is_revoked
+    return [KnownRevocations.of_registry(config)], config.when_revoked == "refuse"
 
 
-def _require_new(source: str, table: SampleTable, samples: SampleIndex) -> None:
-    """Raise DataInvalid if the run holds some of the samples."""
-    forms = [(sample_id, form) for sample_id in table.ids.tolist() for form in spellings(sample_id)]
-    homes = samples.homes([form for _, form in forms])
-    again = sorted({sample_id for (sample_id, _), home in zip(forms, homes, strict=True) if home}, key=str)
-    if again:
-        shown = one_line(", ".join(str(each) for each in again[:3])) + (", ..." if len(again) > 3 else "")
+def _require_not_revoked(source: str, placed: PlacedSamples, *, is_left_out: bool) -> None:
+    """Raise DataInvalid for samples that may not come back, and if none is left without those that are left out."""
+    own, *registered = placed.facts.refused if not is_left_out else (0, *placed.facts.refused)
+    if own:
         raise DataInvalid(
-            source, f"has {plural(len(again), 'id')} that the run holds already ({shown}); name new samples alone"
+            source,
+            f"has {plural(own, 'sample')} that this run revoked, by id or by owner, and that may not come back; remove "
+            "them, or leave them out with --ignore-revoked",
         )
+    if any(registered):
+        raise DataInvalid(source, has_registered(sum(registered)))
+    if not placed.samples:
+        raise DataInvalid(source, "has no samples left: all of them were revoked, by id or by owner")
 
 
-def _require_not_held_out(source: str, table: SampleTable, store: RunStore) -> None:
+def _new_in_shards(source: str, rows: RowsHere, placement: Placement, samples: SampleIndex) -> Indices:
+    """Count the new samples in each added slice, (shards, slices). Raises DataInvalid if the run holds some of them.
+
+    Samples are looked up shard by shard, so that each index is read once.
+
+    Args:
+        source: The table, for messages.
+        rows: The new samples.
+        placement: How they were placed.
+        samples: The samples that the run holds.
+    """
+    partition, held = placement.partition, placement.held
+    assert held is not None, "the samples are added to a run"
+    counts = np.zeros((partition.shards, partition.slices), dtype=np.int64)
+    again, shown = 0, list[SampleId]()
+    for shard in range(partition.shards):
+        for part in rows.parts(shard):
+            added = to_numpy(part["slice"]) - held.first
+            counts[shard] += np.bincount(added, minlength=partition.slices)
+            is_held = _is_held(samples, shard, part, is_by_id=partition.policy != "owner")
+            if is_held.any():
+                ids = part["id"].filter(to_arrow(is_held)).to_pylist()
+                again, shown = again + len(ids), nsmallest(_SHOWN + 1, [*shown, *ids], key=str)
+        rows.release()
+    if again:
+        names = one_line(", ".join(map(str, shown[:_SHOWN]))) + (", ..." if again > _SHOWN else "")
+        raise DataInvalid(
+            source, f"has {plural(again, 'id')} that the run holds already ({names}); name new samples alone"
+        )
+    return counts
+
+
+def _is_held(samples: SampleIndex, shard: int, part: pa.Table, *, is_by_id: bool) -> Mask:
+    """Return which new samples of a shard the run holds, in any spelling of their ids: (rows,) bool.
+
+    Args:
+        samples: The samples that the run holds.
+        shard: The shard.
+        part: Placed rows of it.
+        is_by_id: Whether the shard of a sample follows from its id.
+    """
+    is_held = samples.held(shard, to_numpy(part[HASH])) if is_by_id else np.zeros(len(part), dtype=bool)
+    if is_by_id and pa.types.is_integer(part.schema.field("id").type):
+        return is_held
+    forms = [
+        (row, form)
+        for row, sample_id in enumerate(part["id"].to_pylist())
+        for form in (spellings(sample_id)[1:] if is_by_id else spellings(sample_id))
+    ]
+    homes = samples.homes([form for _, form in forms])
+    is_held[[row for (row, _), home in zip(forms, homes, strict=True) if home]] = True
+    return is_held
+
+
+def _require_not_held_out(source: str, placed: PlacedSamples, store: RunStore) -> None:
     """Raise DataInvalid if shards are validated on some of the samples."""
     ref = store.manifest.held_out
     if ref is None:
         return
-    held_out = set(map(str, store.read_table(ref, ["id"])["id"].to_pylist()))
-    shared = sum(str(sample_id) in held_out for sample_id in table.ids.tolist())
+    shared = placed.count_shared(whole(store.read_table(ref, ["id"])["id"].cast(pa.string())))
     if shared:
         raise DataInvalid(
             source, f"has {plural(shared, 'sample')} of validation.data, by their ids; name others: these stay held out"
         )
-
-
-def as_kept(source: str, added: pa.Table, held: pa.Table) -> pa.Table:
-    """Convert new samples to the types in which the run keeps its own. Raises DataInvalid if that would change a value."""
-    try:
-        return added.cast(held.schema.with_metadata(added.schema.metadata)).replace_schema_metadata(
-            held.schema.metadata
-        )
-    except (pa.ArrowException, ValueError) as error:
-        raise DataInvalid(
-            source, f"has values of another type than the run keeps: {one_line(error)}; give columns of the same types"
-        ) from error

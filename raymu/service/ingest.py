@@ -1,6 +1,5 @@
 """Makes a run from the user's table, which is checked completely before anything is written."""
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,7 +25,6 @@ from raymu.data.scalars import as_id
 from raymu.data.spellings import spelling_in, spellings
 from raymu.data.table_files import require_no_secret
 from raymu.data.table_reading import TableReading, open_table
-from raymu.data.table_stream import TableStream
 from raymu.data.tables import SampleTable, read_test_data
 from raymu.errors import (
     ConfigInvalid,
@@ -42,8 +40,8 @@ from raymu.service.held_out import held_out_table
 from raymu.service.known_revocations import KnownRevocations, has_registered
 from raymu.service.phase import PROBING, begin_phase
 from raymu.service.placed_facts import PlacedFacts
-from raymu.service.placed_here import RowsHere
-from raymu.service.placed_samples import PlacedRows, PlacedSamples, RowsMaker
+from raymu.service.placed_here import rows_here
+from raymu.service.placed_samples import PlacedSamples, RowsMaker
 from raymu.service.placement import Placement
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
@@ -152,7 +150,7 @@ def prepare_run(
             *map(KnownRevocations.of_run, revoked_by),
             *([registered] if registered and not is_refused else []),
         ],
-        refused=registered if is_refused else None,
+        refused=[registered] if registered and is_refused else [],
         spec=None if form.columns is None else _spec_of_task(config, reading),
     )
     new_folders = store.files.missing_folders()
@@ -202,8 +200,8 @@ def _prepared(
     _check_shards(config, facts, source)
     single = _shards_of_one_class(facts, form.target)
     placed.leave_out(named.left_out_ids(facts), named.left_out_owners(facts, has_owners=config.data.owner is not None))
-    if facts.refused:
-        raise DataInvalid(source, has_registered(facts.refused))
+    if any(facts.refused):
+        raise DataInvalid(source, has_registered(sum(facts.refused)))
     if facts.revoked and not placed.samples:
         raise DataInvalid(source, "has no samples left: other runs revoked them, by id or by owner")
     held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, count_shared=placed.count_shared)
@@ -241,24 +239,11 @@ def _prepared(
     )
 
 
-def rows_here(stream: TableStream, placement: Placement, store: RunStore) -> PlacedRows:
-    """Place the samples in this process."""
-    return RowsHere(stream, placement, folder=_scratch_folder(store.files.local))
-
-
 def _spec_of_task(config: Config, reading: TableReading) -> TrainingSpec:
     """Return settings from which the task that checks rows is built."""
     columns = reading.form.columns or ()
     count = 1 if reading.classes is None else reading.classes.count
     return TrainingSpec.of(config, input_shape=(), classes=count, columns=columns, column_kinds=reading.form.kinds)
-
-
-def _scratch_folder(run: Path | None) -> Path | None:
-    """Return the nearest folder above a run on this machine that can be written to: a run's disk has room for its samples."""
-    if run is None:
-        return None
-    folder = next((folder for folder in (run, *run.parents) if folder.is_dir()), None)
-    return folder if folder is not None and os.access(folder, os.W_OK) else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

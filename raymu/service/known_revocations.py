@@ -45,6 +45,8 @@ class KnownRevocations:
 
     def rows(self, ids: Sequence[SampleId], owners: Sequence[SampleId | None]) -> Mask:
         """Return which of these samples are revoked, or belong to an owner who is: (samples,) bool."""
+        if not self.names:
+            return np.zeros(len(ids), dtype=bool)
         distinct = {owner: (str(owner), *map(str, spellings(owner))) for owner in set(owners) if owner is not None}
         revoked_owners = {owner for owner, forms in distinct.items() if self._has("owner", forms)}
         rows = zip(ids, owners, strict=True)

@@ -1,5 +1,7 @@
 """What is known of the placed samples of some parts of a table, without the samples themselves."""
 
+from itertools import zip_longest
+
 import numpy as np
 
 from raymu.core.arrays import Targets
@@ -34,9 +36,9 @@ class PlacedFacts:
         self.named: list[NamedRow] = []
         """Samples that may be left out."""
         self.revoked = 0
-        """Samples that other runs revoked."""
-        self.refused = 0
-        """Samples for which the table is refused."""
+        """Samples that were revoked, and are left out."""
+        self.refused: tuple[int, ...] = ()
+        """Samples for which the table is refused, by each of `Placement.refused`."""
         self.head: Rows | None = None
         """The first samples, as the table has them."""
 
@@ -52,7 +54,7 @@ class PlacedFacts:
         self.highest = batch.highest if self.highest is None else np.maximum(self.highest, batch.highest)
         self.named += batch.named
         self.revoked += batch.revoked
-        self.refused += batch.refused
+        self.refused = tuple(map(sum, zip_longest(self.refused, batch.refused, fillvalue=0)))
         self.head = batch.head if self.head is None else self.head
         missing = SAMPLES - sum(len(labels) for _, labels in self._kept)
         if missing and batch.kept is not None and batch.kept_labels is not None and len(batch.kept_labels):

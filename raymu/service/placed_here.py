@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from raymu.config import Config
 from raymu.data.repeated_keys import KeyRows
-from raymu.data.shard_spill import KeySpill, ShardSpill
+from raymu.data.shard_spill import KeySpill, ShardSpill, scratch_folder
 from raymu.data.table_stream import TableStream
 from raymu.service.held_out import shared_ids
 from raymu.service.placed_facts import HEAD_ROWS
@@ -55,17 +55,29 @@ class RowsHere:
         """Return how many of the samples that are left have one of these ids. ids: (samples,) string"""
         shared = 0
         for shard in range(self._placement.partition.shards):
-            shared += sum(shared_ids(ids, left_out.without(part)) for part in self._spill.parts(shard))
-            self._spill.release()
+            shared += sum(shared_ids(ids, left_out.without(part)) for part in self.parts(shard))
+            self.release()
         return shared
+
+    def parts(self, shard: int) -> list[pa.Table]:
+        """Return the placed rows of a shard in parts, at least one, which may be empty; `release` lets go of them."""
+        return self._spill.parts(shard)
+
+    def release(self) -> None:
+        """Let go of memory that parts were read into."""
+        self._spill.release()
 
     def write(self, store: RunStore, config: Config, left_out: LeftOut) -> Iterator[FinishedShard]:
         """Write the run's copy of each shard's samples. Raises StorageFailed."""
         for shard in range(self._placement.partition.shards):
-            parts, release = self._spill.parts(shard), self._spill.release
-            yield write_shard(store, shard, parts, config=config, left_out=left_out, release=release)
+            yield write_shard(store, shard, self.parts(shard), config=config, left_out=left_out, release=self.release)
 
     def close(self) -> None:
         """Delete the temporary files."""
         self._spill.close()
         self._keys.close()
+
+
+def rows_here(stream: TableStream, placement: Placement, store: RunStore) -> RowsHere:
+    """Place the samples in this process."""
+    return RowsHere(stream, placement, folder=scratch_folder(store.files.local))

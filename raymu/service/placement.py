@@ -18,14 +18,28 @@ from raymu.data.arrow_buffers import to_arrow
 from raymu.data.columns import kept_features
 from raymu.data.id_hashes import array_hashes, canonical_keys, place_hashes
 from raymu.data.rows import Columns, Rows
-from raymu.data.run_table import own_table
+from raymu.data.run_table import in_types_of, own_table
 from raymu.data.shard_rows import HASH, stable_order
-from raymu.data.table_batches import Findings, SampleBatch, read_batch
+from raymu.data.table_batches import Findings, SampleBatch, Step, read_batch
 from raymu.data.table_reading import TableReading
+from raymu.data.tables import require_shape
+from raymu.errors import DataInvalid
 from raymu.service.known_revocations import KnownRevocations
 from raymu.training.checks import check_task_rows
 from raymu.training.spec import TrainingSpec
 from raymu.training.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class HeldForm:
+    """The form in which a run holds its samples, for samples that are added to it."""
+
+    schema: pa.Schema
+    """The columns of its tables."""
+    input_shape: tuple[int, ...]
+    """Shape of one sample's features, if they are arrays."""
+    first: int
+    """Index of the first slice that is added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +48,18 @@ class Placement:
 
     reading: TableReading
     partition: PartitionConfig
+    """How they are spread; over the added slices alone, if samples are added to a run."""
     normalize: NormalizeSetting
     ids: frozenset[SampleId] = frozenset()
     """All spellings of the samples that are left out."""
     owners: frozenset[str] = frozenset()
     """All spellings of the owners whose samples are left out."""
     revoked_by: Sequence[KnownRevocations] = ()
-    """The revocations of other runs, whose samples are left out."""
-    refused: KnownRevocations | None = None
+    """The revocations of this run and others, whose samples are left out."""
+    refused: Sequence[KnownRevocations] = ()
     """Revocations whose samples are counted, since the table is refused if there are any."""
+    held: HeldForm | None = None
+    """The form of the run that samples are added to; None for a new run."""
     spec: TrainingSpec | None = None
     """The settings of the training, for a task that checks its rows; None for arrays."""
 
@@ -72,7 +89,7 @@ class PlacedBatch:
 
     findings: Findings
     rows: pa.Table | None = None
-    """The samples that no other run revoked, with their hashes; None if something is wrong with the part."""
+    """The samples that were never revoked, with their hashes; None if something is wrong with the part."""
     shards: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Shard of each of these rows."""
     keys: Hashes = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
@@ -85,9 +102,9 @@ class PlacedBatch:
     named: tuple[NamedRow, ...] = ()
     """Samples that may be left out."""
     revoked: int = 0
-    """Samples that other runs revoked."""
-    refused: int = 0
-    """Samples for which the table is refused."""
+    """Samples that were revoked, and are left out."""
+    refused: tuple[int, ...] = ()
+    """Samples for which the table is refused, by each of `Placement.refused`."""
     head: Rows | None = None
     """The first samples, as the table has them."""
     kept: Rows | None = None
@@ -117,10 +134,17 @@ def place_batch(placement: Placement, table: pa.Table, *, head: int = 0, kept: i
     features = batch.features
     if not isinstance(features, Columns):
         features = kept_features(features, placement.normalize)
-    rows = own_table(ids=batch.ids, features=features, labels=batch.labels, slices=slices, owners=owners)
+    first = 0 if placement.held is None else placement.held.first
+    rows = own_table(ids=batch.ids, features=features, labels=batch.labels, slices=slices + first, owners=owners)
+    if placement.held is not None:
+        try:
+            rows = _as_held(placement.held, rows, features, source=placement.reading.source)
+        except DataInvalid as error:
+            findings.problems[Step.FEATURES] = error.problem
+            return PlacedBatch(findings=findings)
     rows = rows.append_column(HASH, to_arrow(hashes))
     is_revoked = _revoked(placement.revoked_by, batch)
-    refused = _revoked([placement.refused] if placement.refused else [], batch)
+    refused = tuple(int(_revoked([known], batch).sum()) for known in placement.refused)
     is_named = _named(placement, batch.ids, owners)
     numbers = np.flatnonzero(is_named)
     named_owners = [None] * len(numbers) if owners is None else owners.take(to_arrow(numbers)).to_pylist()
@@ -143,11 +167,17 @@ def place_batch(placement: Placement, table: pa.Table, *, head: int = 0, kept: i
         highest=highest,
         named=named,
         revoked=int(is_revoked.sum()),
-        refused=int(refused.sum()),
+        refused=refused,
         head=batch.features[:head],
         kept=features[free],
         kept_labels=batch.labels[free],
     )
+
+
+def _as_held(held: HeldForm, rows: pa.Table, features: Rows, *, source: str) -> pa.Table:
+    """Return new samples in the form of a run. Raises DataInvalid."""
+    require_shape(source, features, held.input_shape)
+    return in_types_of(source, rows, held.schema)
 
 
 def _keys(ids: pa.Array, hashes: Hashes, partition: PartitionConfig) -> Hashes:

@@ -1,6 +1,6 @@
-"""The tables of the shards of a new run: finished from placed parts, in whichever process has them."""
+"""The tables of shards: finished from placed parts, in whichever process has them, or grown by placed parts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymu.config import Config
-from raymu.core.records import SampleId
-from raymu.data.arrow_buffers import to_arrow
-from raymu.data.shard_rows import ShardRows
+from raymu.core.records import SampleFiles, SampleId
+from raymu.data.arrow_buffers import to_arrow, whole
+from raymu.data.id_hashes import array_hashes
+from raymu.data.run_table import in_types_of
+from raymu.data.shard_rows import HASH, ShardRows
+from raymu.data.shard_spill import ShardSpill, scratch_folder
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.run import RunStore
+
+_PART_BYTES = 8 * 2**20
+"""Bytes of a shard's table that are read at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,3 +69,52 @@ def write_shard(
     """
     rows = ShardRows(list(parts), is_left_out=left_out.rows_of, release=release)
     return store.finish_shard(shard, rows, config)
+
+
+def grow_shard(
+    store: RunStore,
+    shard: int,
+    files: SampleFiles,
+    added: Sequence[pa.Table],
+    *,
+    source: str,
+    release: Callable[[], None],
+) -> SampleFiles:
+    """Write the table of a shard again with samples of further slices, and its index.
+
+    Args:
+        store: The run.
+        shard: The shard.
+        files: Its samples.
+        added: The new samples as they were placed, in any order: at least one part.
+        source: Their table, for messages.
+        release: As for `ShardRows`, of the added parts.
+
+    Raises:
+        FileMissing: The table of the shard is missing.
+        FileCorrupt: It was changed.
+        DataInvalid: The new samples are of other types.
+        StorageFailed: A file cannot be written.
+        OSError: There is no room for temporary files.
+    """
+    held = store.open_table(files.table)
+    seed, spill = store.config.partition.seed, ShardSpill(1, scratch_folder(store.files.local))
+
+    def release_all() -> None:
+        spill.release()
+        release()
+
+    try:
+        rows = max(1, int(_PART_BYTES * held.rows / max(1, held.encoded_bytes)))
+        for part in held.parts(rows):
+            hashes = array_hashes(whole(part["id"]), seed=seed, purpose="sample")
+            spill.add(part.append_column(HASH, to_arrow(hashes)), np.zeros(len(part), dtype=np.int64))
+        grown = [_in_form(part, held.schema, source) for part in added]
+        return store.write_placed(shard, ShardRows([*spill.parts(0), *grown], release=release_all), seed=seed)
+    finally:
+        spill.close()
+
+
+def _in_form(part: pa.Table, held: pa.Schema, source: str) -> pa.Table:
+    """Return placed rows in the types of a shard's table. Raises DataInvalid."""
+    return in_types_of(source, part.drop_columns([HASH]), held).append_column(HASH, part[HASH])

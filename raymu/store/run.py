@@ -150,8 +150,7 @@ class RunStore:
             indexed, files = rows, self.write_samples(shard, rows, seed=seed)
         else:
             indexed = rows.select(INDEXED)
-            index = ShardIndex.of(indexed, seed=seed, hashes=rows.hashes)
-            files = SampleFiles(table=self.write_rows(shard, rows), index=self.write_index(shard, index))
+            files = self.write_placed(shard, rows, seed=seed)
         return FinishedShard(shard=shard, files=files, routed=None if routing is None else routing.hashes_of(indexed))
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
@@ -358,6 +357,17 @@ class RunStore:
         """
         index = index or ShardIndex.of(table, seed=self.config.partition.seed if seed is None else seed)
         return SampleFiles(table=self.write_table(shard, table), index=self.write_index(shard, index))
+
+    def write_placed(self, shard: int, rows: ShardRows, *, seed: int) -> SampleFiles:
+        """Write placed rows as the samples of a shard, row group by row group, and their index. Raises StorageFailed.
+
+        Args:
+            shard: The shard.
+            rows: Its samples.
+            seed: The seed of the partition.
+        """
+        index = ShardIndex.of(rows.select(INDEXED), seed=seed, hashes=rows.hashes)
+        return SampleFiles(table=self.write_rows(shard, rows), index=self.write_index(shard, index))
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
         """Write a shard's table alone, named by its content. Raises StorageFailed."""

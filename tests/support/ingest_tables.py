@@ -3,7 +3,8 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raymu.core.records import FileRef, SampleFiles
+from raymu.service.extension import Extension, WrittenSamples, read_new_samples
+from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.run import RunStore
 from tests.support.examples import make_config
 
@@ -164,9 +168,11 @@ CASES: dict[str, IngestCase] = {
 """Name -> case."""
 
 
-def write_case(case: IngestCase, folder: Path, *, pieces: int = 1, row_group: int | None = None) -> str:
-    """Write the table of a case as so many files of nearly equal size. Returns their location."""
-    table = case.table()
+def write_case(
+    case: IngestCase, folder: Path, *, pieces: int = 1, row_group: int | None = None, rows: slice = slice(None)
+) -> str:
+    """Write the table of a case, or some of its rows, as so many files of nearly equal size. Returns their location."""
+    table = case.table()[rows]
     if case.split_by is not None:
         for value in table[case.split_by].unique().to_pylist():
             rows = table.filter(pa.compute.equal(table[case.split_by], value)).drop_columns(case.split_by)
@@ -205,7 +211,48 @@ def run_digest(location: str, *, data: str) -> str:
         manifest.has_integer_ids,
     ]
     digest = hashlib.sha256(json.dumps(facts, default=str).encode())
-    for ref in manifest.tables:
+    _add_tables(digest, store, manifest.tables)
+    return digest.hexdigest()[:16]
+
+
+def _add_tables(digest: Any, store: RunStore, tables: Sequence[FileRef]) -> None:
+    for ref in tables:
         table = store.read_table(ref)
         digest.update(f"{table.schema.to_string(show_schema_metadata=True)}{table.to_pydict()}".encode())
-    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extended:
+    """The files of a run after samples were added to it, which nothing was trained on."""
+
+    written: WrittenSamples
+    digest: str
+    """Of all values, types and metadata of its tables, and of what is said of the extension."""
+
+
+def extend_untrained(location: str, data: str, *, is_described: bool = True, **options: Any) -> Extended:
+    """Add the samples of some files to a run that was created and not trained.
+
+    Args:
+        location: The run.
+        data: The files.
+        is_described: Whether the digest is wanted, for which all is read.
+        options: Fields of `Extension`.
+    """
+    store = RunStore(location)
+    manifest = store.manifest
+    indexes = manifest.indexes or (None,) * len(manifest.tables)
+    files = [SampleFiles(table=table, index=index) for table, index in zip(manifest.tables, indexes, strict=True)]
+    with closing(store.journal(is_read_only=True)) as journal:
+        epochs = (1,) * store.config.partition.slices
+        samples = SampleIndex(store, files.__getitem__)
+        extension = Extension(data=data, **options)
+        with closing(read_new_samples(store, extension, manifest.tables, epochs, journal, samples)) as new:
+            written = new.write(store, files)
+    if not is_described:
+        return Extended(written=written, digest="")
+    conversions = [line.replace(data, "DATA") for line in new.conversions if not line.endswith("files are one table")]
+    facts = [new.slice_samples, new.epochs, new.left_out, new.samples, conversions]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    _add_tables(digest, store, [each.table for each in written.samples])
+    return Extended(written=written, digest=digest.hexdigest()[:16])

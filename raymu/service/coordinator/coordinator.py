@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -373,28 +373,28 @@ class Coordinator:
             await executor.wait_for_work(lambda: not (self.board.repairs or self.board.idle_with_work))
             tables, epochs = self.board.tables, self.board.epochs
             read = partial(read_new_samples, session.store, extension, tables, epochs, session.journal, self._samples)
-            new = await session.offload(read)
-            async with session.turn():
-                if self.board.repairs or self.board.idle_with_work or self.board.tables != tables:
-                    continue  # requests were accepted meanwhile
-                await executor.require_open()
-                await session.require_current()
-                with executor.garbage.due_on_error():
-                    await session.offload(session.store.require_ready)
-                    samples = [self.board.samples_of(shard) for shard in range(len(tables))]
-                    written = await session.offload(partial(new.write, session.store, samples))
-                    event = RunExtended(
-                        at=session.clock(),
-                        tables=tuple(files.table for files in written.samples),
-                        indexes=tuple(files.index for files in written.samples),
-                        routes=written.routes,
-                        slice_samples=new.slice_samples,
-                        epochs=new.epochs,
-                        left_out=new.left_out,
-                        conversions=new.conversions,
-                    )
-                    await executor.record_in_turn(event)
-                return event
+            with closing(await session.offload(read)) as new:
+                async with session.turn():
+                    if self.board.repairs or self.board.idle_with_work or self.board.tables != tables:
+                        continue  # requests were accepted meanwhile
+                    await executor.require_open()
+                    await session.require_current()
+                    with executor.garbage.due_on_error():
+                        await session.offload(session.store.require_ready)
+                        samples = [self.board.samples_of(shard) for shard in range(len(tables))]
+                        written = await session.offload(partial(new.write, session.store, samples))
+                        event = RunExtended(
+                            at=session.clock(),
+                            tables=tuple(files.table for files in written.samples),
+                            indexes=tuple(files.index for files in written.samples),
+                            routes=written.routes,
+                            slice_samples=new.slice_samples,
+                            epochs=new.epochs,
+                            left_out=new.left_out,
+                            conversions=new.conversions,
+                        )
+                        await executor.record_in_turn(event)
+                    return event
 
     async def configure(self, unlearning: UnlearningConfig) -> None:
         """Change the settings that later requests use by default. The run must be opened again afterwards.

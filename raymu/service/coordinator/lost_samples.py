@@ -10,10 +10,10 @@ from raymu.core.records import SampleFiles, ShardLineage
 from raymu.data.columns import features_of_first_version, kept_features
 from raymu.data.frames import TableData, source_of
 from raymu.data.rows import Columns, Rows
+from raymu.data.run_table import in_types_of
 from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
 from raymu.service.coordinator.damage import Damage
-from raymu.service.extension import as_kept
 from raymu.service.history_parts import HistoryPart, history_parts
 from raymu.service.ingest import shard_tables
 from raymu.service.pseudonyms import identity_text, pseudonym
@@ -79,7 +79,9 @@ def _sources(store: RunStore, shard: int, data: TableData | None, extensions: Se
         if not added:
             yield table
             continue
-        later = [as_kept(source_of(part.data), next(_tables_of(store, shard, part)), table) for part in added]
+        later = [
+            in_types_of(source_of(part.data), next(_tables_of(store, shard, part)), table.schema) for part in added
+        ]
         yield pa.concat_tables([table, *later]).combine_chunks()
 
 

@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from raymu.core.partition import Indices, homes, identity_hashes
+from raymu.core.arrays import Mask
+from raymu.core.partition import Hashes, Indices, homes, identity_hashes
 from raymu.core.records import FileRef, SampleFiles, SampleId
 from raymu.data.routes import route_hashes
 from raymu.data.shard_index import ShardIndex, owner_hashes, padded_ids
@@ -56,6 +57,15 @@ class SampleIndex:
             for place, slice_index in zip(places[is_held].tolist(), slices, strict=True):
                 homes_of_ids[place] = (shard, slice_index)
         return homes_of_ids
+
+    def held(self, shard: int, hashes: Hashes) -> Mask:
+        """Return which samples a shard holds: (hashes,) bool. Raises FileMissing, FileCorrupt.
+
+        Args:
+            shard: The shard.
+            hashes: (hashes,) uint64, of ids for the purpose `sample`.
+        """
+        return self._index(shard).rows(hashes) >= 0
 
     def owned_by(self, owners: Sequence[SampleId]) -> list[list[SampleId]]:
         """Return the ids of each owner's samples. Raises FileMissing, FileCorrupt."""
