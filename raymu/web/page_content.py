@@ -12,8 +12,9 @@ from raymu.core.deadlines import Deadline
 from raymu.core.receipt import Receipt
 from raymu.errors import RequestInvalid
 from raymu.report.load import read_run
+from raymu.report.receipt_document import ReceiptDocument
 from raymu.report.request_index import STATES, IndexedRequests, RequestIndex
-from raymu.report.requests import LATE, DeadlineStatus, dates_of
+from raymu.report.requests import LATE, DeadlineStatus
 from raymu.report.view import view_of
 from raymu.service.audit.document import read_audit
 from raymu.store.run import RunStore
@@ -142,21 +143,19 @@ class PageContent:
             "problem": "",
         }
 
-    def request(self, request_id: str, now: datetime) -> dict[str, Any] | None:
+    def request(self, request_id: str, now: datetime) -> ReceiptDocument | None:
         """Return one request with its receipt; None if no run has it. Raises RaymuError."""
         for name, requests in self._read(now).items():
             receipt = _with_id(requests.receipts, request_id)
             if receipt is not None:
                 index = self._indexes[name]
-                view = requests.view(receipt, index.issued(request_id))
-                return {
-                    "now": now,
-                    "run": name,
-                    "request": view,
-                    "receipt": view.receipt,
-                    "dates": dates_of(view),
-                    "key_fingerprint": index.key_fingerprint,
-                }
+                return ReceiptDocument(
+                    run=name,
+                    run_id=self._stores[name].manifest.run_id,
+                    now=now,
+                    request=requests.view(receipt, index.issued(request_id)),
+                    key_fingerprint=index.key_fingerprint,
+                )
         return None
 
     def run_context(self, name: str, now: datetime) -> dict[str, Any]:

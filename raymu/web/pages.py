@@ -18,6 +18,8 @@ from raymu.config.unlearning import Strategy
 from raymu.data.due_dates import DueInvalid, read_due
 from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid
 from raymu.report.page import style_sheet
+from raymu.report.receipt_document import ReceiptDocument
+from raymu.report.receipt_pdf import has_pdf, receipts_pdf
 from raymu.report.request_index import STATES
 from raymu.service.requests.revocation import Revocation
 from raymu.text import one_line
@@ -110,11 +112,27 @@ def add_pages(
     @router.get("/requests/{request_id}")
     async def show_request(request_id: str, request: Request) -> Response:
         site = site_of(request, Right.READ)
-        context = await asyncio.to_thread(content.request, request_id, datetime.now(UTC))
-        if context is None:
+        document = await document_of(request_id, request)
+        return page_answer("request_page", site, document=document, has_pdf=has_pdf())
+
+    async def document_of(request_id: str, request: Request) -> ReceiptDocument:
+        document = await asyncio.to_thread(content.request, request_id, datetime.now(UTC))
+        if document is None:
             raise PageRefused(404, "No such request", "No run of this service has a request with this id.")
         request.state.request_ids.append(request_id)
-        return page_answer("request_page", site, **context)
+        return document
+
+    @router.get("/requests/{request_id}/receipt.pdf")
+    async def download_pdf(request_id: str, request: Request) -> Response:
+        site_of(request, Right.READ)
+        document = await document_of(request_id, request)
+        if document.request.issued is None:
+            raise PageRefused(404, "No receipt", "It is issued once the samples are purged.")
+        if not has_pdf():
+            raise PageRefused(404, "No PDF", "The extra pdf of raymu is not installed here.")
+        payload = await asyncio.to_thread(receipts_pdf, [document])
+        headers = {"Content-Disposition": f'attachment; filename="receipt-{_file_part(request_id)}.pdf"'}
+        return Response(payload, media_type="application/pdf", headers=headers)
 
     @router.get("/requests/{request_id}/receipt.json")
     async def download_receipt(request_id: str, request: Request) -> Response:
@@ -175,8 +193,8 @@ def add_pages(
 
     async def _views(request_ids: Sequence[str]) -> list[Any]:
         now = datetime.now(UTC)
-        contexts = [await asyncio.to_thread(content.request, each, now) for each in dict.fromkeys(request_ids)]
-        return [context["request"] for context in contexts if context]
+        documents = [await asyncio.to_thread(content.request, each, now) for each in dict.fromkeys(request_ids)]
+        return [document.request for document in documents if document]
 
     @router.get("/runs/{name}")
     async def show_run(name: str, request: Request) -> Response:

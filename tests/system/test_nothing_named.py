@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pypdf import PdfReader
 
 from raymu.cli import run_command
 from tests.support.examples import write_samples
@@ -67,6 +68,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
         "audit run --shadow-models 4 --repetitions 0",
         "audit run --shadow-models 4 --repetitions 3 --json",
         "report run --verify --test-data all.parquet --audit-file audit.json --out report.html",
+        "receipts run --html receipts.html --pdf receipts.pdf",
         "rebuild run",
         "settle run --json",
     )
@@ -77,7 +79,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
         printed[line] = out + err
         if line.startswith("audit") and "--json" in line:
             (folder / "audit.json").write_text(out)
-    printed["report.html"] = (folder / "report.html").read_text()
+    printed |= {name: (folder / name).read_text() for name in ("report.html", "receipts.html")}
+    printed["receipts.pdf"] = "\n".join(page.extract_text() for page in PdfReader(folder / "receipts.pdf").pages)
     return Everything(printed=printed, folder=folder)
 
 

@@ -1,6 +1,8 @@
 """`raymu receipts`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -49,6 +51,8 @@ _MAX_SHOWN = 20
     type=DIRECTORY,
     help="Write each receipt into this new folder, as a signed envelope for others.",
 )
+@click.option("--html", "html_file", type=FILE, help="Write the receipts into this HTML file, to keep or to print.")
+@click.option("--pdf", "pdf_file", type=FILE, help="Write the receipts into this PDF file (extra pdf).")
 @trust_option
 @json_option
 @click.pass_context
@@ -58,6 +62,8 @@ def command(
     run_dir: str,
     request_ids: tuple[str, ...],
     folder: str | None,
+    html_file: str | None,
+    pdf_file: str | None,
     as_json: bool,
     **looked_for: Any,
 ) -> None:
@@ -68,7 +74,12 @@ def command(
 
     With --attest, receipts are written for others: as statements of in-toto in DSSE envelopes, each with the proof that the
     run issued it. docs/check_receipts.py checks them without raymu.
+
+    --html and --pdf write one file for the archive: what was done for each request, when and at what cost, its signature, and
+    the commands that check it. No sample and no owner is named.
     """
+    if folder is not None and (html_file or pdf_file):
+        raise RequestInvalid("--attest writes other files than --html and --pdf; give them one after another")
     if ctx.args:
         warn_of_old_name(*OLD_ARGUMENTS["receipts"])
         request_ids = (*request_ids, *ctx.args)
@@ -84,6 +95,9 @@ def command(
     unknown = set(request_ids) - {receipt.request_id for receipt in receipts}
     if unknown:
         raise RequestInvalid(f"{min(unknown)!r} is not a request of this run; `raymu receipts RUN` shows all of them")
+    if html_file or pdf_file:
+        _write(run, {"html": html_file, "pdf": pdf_file}, shown_ids, as_json=as_json)
+        return
     if as_json:
         document: dict[str, Any] = {"receipts": run.signed_receipts(shown_ids)}
         if requests:
@@ -102,6 +116,18 @@ def command(
         screen.print(f"{each.kind} {one_line(each.value)}: {outcome}")
     if requests[_MAX_SHOWN:]:
         screen.print(f"and {len(requests) - _MAX_SHOWN:,} more; --json shows all of them")
+
+
+def _write(run: Run, files: Mapping[str, str | None], request_ids: Sequence[str] | None, *, as_json: bool) -> None:
+    """Write the receipts into files, and say so."""
+    from raymu.report.receipt_file import check_receipt_file, write_receipts
+
+    places = {form: Path(path) for form, path in files.items() if path is not None}
+    for form, out in places.items():
+        check_receipt_file(run, out, form=form)
+    written = [write_receipts(run, out, form=form, request_ids=request_ids) for form, out in places.items()]
+    facts = {"schema": "raymu.receipt_files", "files": [asdict(each) for each in written]}
+    show(as_json, facts, lambda screen: screen.print("\n".join(map(str, written))))
 
 
 def _find(

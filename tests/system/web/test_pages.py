@@ -57,6 +57,8 @@ def test_a_form_deletes_once_and_shows_the_request_with_its_receipt(service: Ser
     receipt = service.client.get(f"/requests/{request_id}/receipt.json")
     assert receipt.json() == service.client.get(f"/v1/receipts/{request_id}").json()
     assert f"receipt-{request_id}.json" in receipt.headers["content-disposition"]
+    pdf = service.client.get(f"/requests/{request_id}/receipt.pdf")
+    assert (pdf.headers["content-type"], pdf.content[:5]) == ("application/pdf", b"%PDF-")
     for text in (receipt.json()["signature"], "raymu verify RUN", "settled", "2099-12-05", "SHA-256 of the key"):
         assert text in page
     match = service.client.post("/find", data={"kind": "id", "value": str(SAMPLE)}, headers=OWN, follow_redirects=False)
