@@ -384,7 +384,7 @@ def _aim_of_singles(rows: pd.DataFrame, aim: str, *, most: float) -> list[str]:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Draw cost against distance for two data sets and two shares: the README's figure."""
+    """Draw cost against distance for two data sets and two shares."""
     measured = rows["data"].unique()
     names = [name for name in ("letter", CNN_DATA) if name in measured] or [measured[0]]
     chosen = [(data, scenario) for scenario in ("1%", "10%") for data in names]
@@ -398,6 +398,47 @@ def draw(rows: pd.DataFrame) -> Figure:
     for panel in axes[:: len(chosen) // 2]:
         panel.set_ylabel("distance on the forget set")
     legend(figure, axes)
+    return figure
+
+
+def draw_strategies(rows: pd.DataFrame) -> Figure:
+    """Draw what the strategies' remedies cost and how near they come, on one data set: the README's figure."""
+    measured = rows["data"].unique()
+    data = CNN_DATA if CNN_DATA in measured else measured[0]
+    by_method = rows.query("data == @data and model == 'mlp' and scenario == @BULK").set_index("method")
+    names = {
+        EXACT: "retrain (sisa)",
+        "ohs": "patch and replay (ohs)",
+        "dpus": "patch (dpus)",
+        "control": "control: only fine-tunes",
+        UNTOUCHED: "untouched: does nothing",
+    }
+    figure, (cost, distance) = panels(1, 2, width=4.4, height=2.3, sharey=True)
+    floor = float(by_method.loc[OTHER, "forget_distance"])
+    for place, name in enumerate(names):
+        row, colour = by_method.loc[name], LOOKS[name].colour
+        seconds = 100.0 * float(row["share_of_seconds"])
+        cost.barh(place, seconds, height=0.6, color=colour)
+        cost.annotate(f" {seconds:.0f}%", (seconds, place), va="center")
+        ratio, spread = float(row["distance_ratio"]), float(row["distance_deviation"]) / floor
+        distance.barh(place, ratio, height=0.6, color=colour, xerr=spread, error_kw={"lw": 1.0, "capsize": 2.0})
+        label = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        distance.annotate(
+            f"{ratio:.2f}", (ratio + spread, place), (5, 0), textcoords="offset points", va="center", bbox=label
+        )
+    distance.axvline(1.0, lw=1.2, **baseline(OTHER))
+    distance.annotate(
+        "floor: another seed", (1.0, -0.62), color=LOOKS[OTHER].colour, xytext=(4, 0), textcoords="offset points"
+    )
+    cost.set_yticks(range(len(names)), list(names.values()))
+    cost.set_ylim(len(names) - 0.4, -1.0)
+    cost.set_xlim(0, 118)
+    distance.set_xlim(0, 1.15 * distance.dataLim.x1)
+    cost.set_title(f"{TITLES[data]}, {BULK} of a shard revoked", loc="left")
+    cost.set_xlabel("seconds, % of retraining")
+    distance.set_xlabel("distance from the retrained model, x floor")
+    for panel in (cost, distance):
+        panel.grid(visible=False, axis="y")
     return figure
 
 
@@ -472,7 +513,7 @@ EXPERIMENT = Experiment(
     doc=__doc__,
     results=("remedies.csv",),
     summary=summary,
-    figures={"remedies": draw, "remedies-all": draw_all},
+    figures={"remedies-strategies": draw_strategies, "remedies": draw, "remedies-all": draw_all},
     tables={"remedies": remedies_table, "patch_aims": aims_table, "nearness": readme_table},
 )
 
