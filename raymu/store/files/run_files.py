@@ -201,11 +201,15 @@ class RunFiles:
     def parts(self, path: str, *, part_bytes: int = 8 * 2**20) -> Iterator[bytes]:
         """Yield the bytes of a file of the run's disk part by part. Raises FileMissing, FileUnreadable."""
         for offset in range(0, self.size(path), part_bytes):
-            part = self._read_in_use(path, offset=offset, length=part_bytes)
-            if part is None:
-                with self._opened(path) as file:
-                    part = file.read_at(part_bytes, offset)
-            yield part
+            yield self.read_part(path, offset, part_bytes)
+
+    def read_part(self, path: str, offset: int, length: int) -> bytes:
+        """Return so many bytes of a file of the run's disk, or those up to its end. Raises FileMissing, FileUnreadable."""
+        part = self._read_in_use(path, offset=offset, length=length)
+        if part is None:
+            with self._opened(path) as file:
+                part = file.read_at(length, offset)
+        return part
 
     def size(self, path: str) -> int:
         """Return the bytes that a file of the run's disk has. Raises FileMissing, FileUnreadable."""

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, cast
 from weakref import finalize
@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from raymu.errors import ConfigInvalid, ConnectionLost, FileCorrupt, FileUnreadable, JournalBusy, StorageFailed
 from raymu.store.files.database_files import begin_use, end_use
 from raymu.store.files.retries import retried
+from raymu.store.journal.changed_pages import ChangedPages
 from raymu.store.journal.dialects import DIALECTS
 from raymu.store.journal.engines import open_engine
 from raymu.text import one_line
@@ -41,6 +42,7 @@ class Database:
         self.is_immutable = "immutable" in opened.query
         """Whether the file is read as if nobody could write to it: what others write later is not seen."""
         self._file = url.database if url.get_backend_name() == "sqlite" else None
+        self._changes: ChangedPages | None = None
         self._use: finalize[..., Any] | None = None
         self._dirty_table: str | None = None
         """A table whose deleted rows may have left residue; empty for none in particular."""
@@ -73,9 +75,34 @@ class Database:
     def writing(self) -> Iterator[sql.Connection]:
         """Open one transaction. Whoever can repeat it tries again. Raises JournalBusy, ConnectionLost, StorageFailed."""
         self._scrub()
-        with self._translated_errors(), self._engine.connect() as connection, connection.begin():
+        with (
+            self._noting_changes(),
+            self._translated_errors(),
+            self._engine.connect() as connection,
+            connection.begin(),
+        ):
             yield connection
             self._has_written = True
+
+    def follow_changes(self) -> "ChangedPages | None":
+        """Collect the pages of a SQLite file that change from now on, while its log is empty; None for other databases."""
+        self._changes = None if self._file is None else ChangedPages(Path(self._file))
+        return self._changes
+
+    @contextmanager
+    def _noting_changes(self) -> Iterator[None]:
+        """Note what is committed. A failure may have been committed too."""
+        changes = self._changes
+        if changes is None:
+            yield
+            return
+        with changes.lock:
+            try:
+                yield
+            except BaseException:
+                changes.is_complete = False
+                raise
+            changes.note()
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
@@ -206,10 +233,13 @@ class Database:
             return
         # The deletion itself is committed: a failure here must not look like a failed deletion.
         with (
+            nullcontext() if self._changes is None else self._changes.lock,
             suppress(StorageFailed, JournalBusy),
             self._translated_errors(),
             self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
+            if self._changes is not None:
+                self._changes.note_emptied()
             if self._dialect.scrub(connection, self._dirty_table):
                 self._dirty_table = None
 

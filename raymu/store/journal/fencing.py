@@ -8,7 +8,7 @@ from raymu.config import Config
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.files.run_files import RunFiles
 from raymu.store.journal.database import Database, check_database_url, parse_url
-from raymu.store.journal.file_seal import JOURNAL, seal_journal, sealed_position
+from raymu.store.journal.file_seal import JOURNAL, KnownParts, seal_journal, sealed_parts, sealed_position
 from raymu.store.journal.journal import Journal
 from raymu.store.keys import RunKeys
 from raymu.store.layout import TERM
@@ -51,6 +51,7 @@ class Fencing:
 
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
+        self._known: KnownParts | None = None
 
     def create(self, journal: Journal) -> None:
         """Create the journal of a new run, without a coordinator yet, and close it."""
@@ -82,7 +83,13 @@ class Fencing:
         try:
             self.require_latest(journal)
             journal.require_readable()  # before fencing out a newer raymu, which can read it
+            known = self._known_parts(journal)
             term = journal.take_over(self._announce)
+            is_known = known is not None and (known.sealed.epoch + 1, known.sealed.sequence) == (
+                term,
+                journal.written.sequence,
+            )
+            self._known = known if is_known else None
         except BaseException:
             journal.close()
             raise
@@ -93,7 +100,8 @@ class Fencing:
         """Close the journal as its coordinator, and seal its file. Raises CoordinatorSuperseded."""
         current, head = journal.position()
         journal.close(at_rest=current == term)
-        self._seal(term=term, sequence=head.sequence)
+        known, self._known = self._known, None
+        self._seal(term=term, sequence=head.sequence, known=known if current == term else None)
 
     def fence_writes(self, term: int) -> None:
         """Refuse writes and deletions of files as soon as a later coordinator has taken over."""
@@ -129,6 +137,15 @@ class Fencing:
         problem = f"has a journal that is older than its files ({reason}); restore both from the same backup"
         return RunInvalid(self._files.display_location, problem)
 
-    def _seal(self, *, term: int, sequence: int) -> None:
+    def _known_parts(self, journal: Journal) -> KnownParts | None:
+        """Return what the seal says of the file, if nobody has written to it since, and follow what changes from now on."""
+        sealed = sealed_parts(self._files, self._keys)
+        if sealed is None:
+            return None
+        term, head = journal.position()
+        changes = journal.follow_changes() if sealed.position == (term, head.sequence) else None
+        return None if changes is None else KnownParts(sealed=sealed, changes=changes)
+
+    def _seal(self, *, term: int, sequence: int, known: KnownParts | None = None) -> None:
         if self._files.exists(JOURNAL):  # not in a shared database
-            seal_journal(self._files, self._keys, term=term, sequence=sequence)
+            seal_journal(self._files, self._keys, term=term, sequence=sequence, known=known)

@@ -12,6 +12,7 @@ from raymu.core.records import SampleId
 from raymu.core.requests import RevocationRequest
 from raymu.errors import ConnectionLost, CoordinatorSuperseded, FileCorrupt, JournalBusy, RunInvalid, StorageFailed
 from raymu.store.files.retries import retried
+from raymu.store.journal.changed_pages import ChangedPages
 from raymu.store.journal.database import Database
 from raymu.store.journal.event_chain import BEGINNING, ChainHead, next_head, read_event, snapshot_seal
 from raymu.store.journal.id_cipher import IdCipher
@@ -95,6 +96,10 @@ class Journal:
         self._term, self._head = retried(attempt, _is_connection_lost)  # a term may be left out
         self._database.scrub_deleted(FORGET.name)  # a crash may have followed a purge
         return self._term
+
+    def follow_changes(self) -> ChangedPages | None:
+        """Collect the pages of SQLite's file that are changed from now on, while its log is empty; None for a server."""
+        return self._database.follow_changes()
 
     @property
     def written(self) -> ChainHead:
