@@ -372,11 +372,14 @@ class Run:
         """
         return self._call(Submit(revocations=tuple(revocations)), progress)
 
-    def settle(self, *, due_within: timedelta | None = None, progress: Progress = no_progress) -> SettleResult:
+    def settle(
+        self, *, due_within: timedelta | None = None, publish: bool = False, progress: Progress = no_progress
+    ) -> SettleResult:
         """Retrain the patched shards exactly, and finish interrupted work.
 
         Args:
             due_within: Settle only requests that are due within this time.
+            publish: Make the repaired states visible that wait for their group, however small it is.
             progress: Called after every trained stage.
         """
         try:
@@ -385,7 +388,7 @@ class Run:
             raise RequestInvalid(
                 f"due within {due_within} is beyond the year 9999; leave it out to settle all"
             ) from None
-        return self._call(Settle(due_by=due_by), progress)
+        return self._call(Settle(due_by=due_by, publish=publish), progress)
 
     def drop_shard(self, shard: int, *, progress: Progress = no_progress) -> Receipt:
         """Give a shard up that cannot be repaired: revoke all samples that it has left, so that it abstains for good.

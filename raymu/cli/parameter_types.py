@@ -7,12 +7,11 @@ from typing import Any
 import click
 
 from raymu.config import limits
+from raymu.config.fields import parse_duration
 
 DATE_FORMAT_KEY = "raymu.date_format"
 """What a command has for its dates in the dictionary of its context."""
 
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-_MAX_DIGITS = 5
 _LARGEST = 1e10
 """The largest number that is no count: 300 years in seconds."""
 
@@ -66,10 +65,10 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
         """Read a duration such as 7d, 12h, 30m or 45s, of up to 99,999 days."""
         if isinstance(value, timedelta):
             return value
-        number, unit = value[:-1], _UNITS.get(value[-1:])
-        if unit is None or not number.isdecimal() or len(number) > _MAX_DIGITS:
-            self.fail(f"{value!r} is not a duration; write 7d, 12h, 30m or 45s", param, ctx)
-        return timedelta(**{unit: int(number)})
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _Nonnegative(click.ParamType):  # type: ignore[type-arg]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -9,7 +10,7 @@ import pydantic.dataclasses
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from raymu.config import limits
-from raymu.config.fields import STRICT, Count, CountFromZero, Positive
+from raymu.config.fields import STRICT, Count, CountFromZero, Duration, Positive
 
 
 class Strategy(StrEnum):
@@ -178,6 +179,16 @@ class CurvatureConfig:
         return self
 
 
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class PublishConfig:
+    """When repairs become visible: together, so that predictions before and after tell less of each deletion."""
+
+    at_least: Count
+    """Number of repaired requests that become visible together. A request counts once, however many samples it names."""
+    every: Duration = timedelta(days=1)
+    """Longest time that the first of them waits for the others, such as "1h"."""
+
+
 def _boundary(setting: float | str | Boundary) -> Boundary:
     return setting if isinstance(setting, Boundary) else Boundary.parse(setting)
 
@@ -200,3 +211,14 @@ class UnlearningConfig:
     on_accept: OnAccept = OnAccept.REWIND
     aggregation: AggregationName = AggregationName.MEAN_PROBABILITY
     ohs: OhsConfig = Field(default_factory=OhsConfig)
+    publish: PublishConfig | None = None
+    """When repaired shards serve their repaired states: each at once, or those of a group of requests together."""
+
+    @model_validator(mode="after")
+    def _forgets_while_a_group_waits(self) -> "UnlearningConfig":
+        if self.publish is not None and self.on_accept is OnAccept.KEEP:
+            raise ValueError(
+                "publish needs on_accept rewind or abstain: with keep, predictions would come from states that saw the "
+                "forgotten samples for as long as a group waits"
+            )
+        return self

@@ -85,6 +85,8 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
         text = f"{plural(counts.missed, 'request')} not exact when due; `raymu report` shows which"
         screen.print(Text(text, style=LATE_STYLE))
     screen.print(f"debt: {plural(status.debt.shards, 'shard')}, {status.debt.retrain_passes:,} passes to retrain")
+    if status.group:
+        screen.print(str(status.group))
     if status.paces:
         screen.print(_forecast_errors(status))
     if status.residuals.patches:

@@ -125,7 +125,7 @@ class PublishGeneration:
     """Command: make these constituents the ones that predictions are made from."""
 
     cause: str
-    """train, rewind, repair, settle, rebuild or extend."""
+    """train, rewind, repair, settle, rebuild, extend or release."""
     constituents: tuple[Constituent, ...]
     lineages: tuple[ShardLineage, ...]
     rewound: tuple[str, ...] = ()

@@ -42,12 +42,19 @@ class SettleWindow:
     """Requests that are due by then are settled."""
 
 
-def next_settle_window(owed: Sequence[Deadline]) -> SettleWindow | None:
-    """Return the window that begins first; None if nothing is owed."""
+def next_settle_window(owed: Sequence[Deadline], *, group_due_at: datetime | None = None) -> SettleWindow | None:
+    """Return the window that begins first; None if nothing is owed, and no group waits.
+
+    Args:
+        owed: Deadlines of the requests that are not exact yet.
+        group_due_at: When settling must make a waiting group visible; None if none waits.
+    """
     windows = [
         SettleWindow(begin_at=_before(deadline.due_at, deadline.exact_after_s), due_by=deadline.due_at)
         for deadline in owed
     ]
+    if group_due_at is not None:
+        windows.append(SettleWindow(begin_at=group_due_at, due_by=group_due_at))
     return min(windows, key=lambda window: (window.begin_at, window.due_by), default=None)
 
 

@@ -111,6 +111,14 @@ class DamageFound:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GroupReleased:
+    """The repaired states that wait for a group become visible, although the group is smaller than it should be."""
+
+    at: datetime
+    kind: Literal["released"] = "released"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class UnlearningConfigured:
     """The run's settings of unlearning are changed, for requests that do not choose their own."""
 
@@ -179,6 +187,7 @@ Event: TypeAlias = (
     | ShardFailed
     | WorkResumed
     | DamageFound
+    | GroupReleased
     | UnlearningConfigured
     | GenerationPublished
     | RequestsPurged

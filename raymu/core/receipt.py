@@ -17,7 +17,8 @@ class RequestStage(StrEnum):
     REWOUND = "rewound"
     """Its shards serve states that never saw the samples."""
     PUBLISHED = "published"
-    """Every shard is repaired for it, and a generation serves the result."""
+    """Every shard is repaired for it, and a generation has the result. With `unlearning.publish`, predictions come from the
+    repaired states once their group is visible; until then from states that never saw the samples."""
     PURGED = "purged"
     """The states that saw the samples are destroyed; some shard is only patched, and left to settle."""
     SETTLED = "settled"

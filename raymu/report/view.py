@@ -22,7 +22,7 @@ from raymu.report.remedy_figure import RemedyFigure, remedy_figure, shown_audit
 from raymu.report.request_groups import RequestGroups, request_groups
 from raymu.report.requests import LATE, DeadlineStatus, RequestView, request_view
 from raymu.report.training_summary import FactGroup, training_summary
-from raymu.service.status import Debt
+from raymu.service.status import Debt, GroupStatus
 
 if TYPE_CHECKING:
     from raymu.service.verify.verify import Verification
@@ -83,6 +83,8 @@ class ReportView:
     key_fingerprint: str | None
     """SHA-256 of the public key that receipts are signed with."""
     debt: Debt
+    group: GroupStatus | None
+    """The repaired requests that wait to become visible together; None if none waits."""
     residuals: Residuals
     deadlines: tuple[DueRequest, ...]
     """The earliest due first."""
@@ -125,6 +127,7 @@ def view_of(record: RunRecord) -> ReportView:
         requests=request_groups(list(reversed(requests.values()))),
         key_fingerprint=record.key_fingerprint,
         debt=record.status.debt,
+        group=record.status.group,
         residuals=record.status.residuals,
         deadlines=tuple(
             DueRequest(deadline=deadline, deadline_status=requests[deadline.request_id].deadline_status)

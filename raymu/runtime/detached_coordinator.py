@@ -121,7 +121,8 @@ class DetachedCoordinator(CoordinatorService):
         await self._check_superseded()
         if self._is_superseded:
             now = await asyncio.to_thread(status, RunStore(self._location, trust=self._trust))
-            if not _has_begun(next_settle_window(now.deadlines)):
+            group_due_at = now.group.due_at if now.group else None
+            if not _has_begun(next_settle_window(now.deadlines, group_due_at=group_due_at)):
                 return
         if not self._is_open:
             await self._open(self._location, (), self._trust)
@@ -129,7 +130,7 @@ class DetachedCoordinator(CoordinatorService):
         assert coordinator is not None, "it was opened just now"
         if not is_caught_up or coordinator.is_interrupted:
             await coordinator.settle(no_progress, due_by=_LONG_AGO)
-        settlement = next_settle_window(coordinator.deadlines())
+        settlement = next_settle_window(coordinator.deadlines(), group_due_at=coordinator.group_due_at)
         if settlement and _has_begun(settlement):
             await coordinator.settle(no_progress, due_by=settlement.due_by)
 

@@ -15,7 +15,7 @@ import pytest
 import raymu
 from raymu.backends import RayBackend
 from raymu.core.events import SettleRequested
-from raymu.core.records import Exactness
+from raymu.core.records import Exactness, ShardState
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RunInvalid
 from raymu.runtime import detached_coordinator as standing
@@ -97,6 +97,18 @@ def test_due_requests_are_settled_in_time(run: raymu.Run, ids: list[int]) -> Non
         Exactness.APPROXIMATE,
         Exactness.EXACT,  # of the same shard
     )
+
+
+def test_a_group_of_deletions_becomes_visible_by_itself(run: raymu.Run, ids: list[int]) -> None:
+    run.configure(publish={"at_least": 9, "every": "2s"})
+    try:
+        receipt = run.revoke(ids[:1], strategy="sisa")
+        assert receipt.is_exact, "forgetting does not wait"
+        assert {shard.state for shard in run.status().shards} > {ShardState.EXACT}
+        wait_until(lambda: run.status().group is None, "the group is visible")
+        assert {shard.state for shard in run.status().shards} == {ShardState.EXACT}
+    finally:
+        run.configure(publish=None)
 
 
 def test_a_copy_of_the_run_is_refused(run: raymu.Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from raymu.core.events import (
     Event,
     GenerationEvaluated,
     GenerationPublished,
+    GroupReleased,
     RequestsPurged,
     RevocationsAccepted,
     RunExtended,
@@ -190,6 +191,7 @@ EVENTS: Sequence[SearchStrategy[Event]] = (
     st.builds(ShardRepaired, at=times, report=reports),
     st.builds(ShardFailed, at=times, shard=counts, command_id=names),
     st.builds(WorkResumed, at=times),
+    st.builds(GroupReleased, at=times),
     st.builds(UnlearningConfigured, at=times, unlearning=st.just(UnlearningConfig())),
     st.builds(DamageFound, at=times, first_stages=st.dictionaries(counts, counts)),
     st.builds(

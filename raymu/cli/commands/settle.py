@@ -29,12 +29,22 @@ from raymu.console.run_tables import show_settlement
     metavar="SHARD",
     help="Give up a shard that cannot be repaired: revoke all of its samples. It abstains for good.",
 )
+@click.option(
+    "--publish",
+    is_flag=True,
+    help="Make the repaired states visible that wait for their group, however small it is (unlearning.publish).",
+)
 @trust_option
 @address_option
 @take_over_option
 @json_option
 def command(
-    run_dir: str, due_within: timedelta | None, drop_shard: int | None, address: str | None, as_json: bool
+    run_dir: str,
+    due_within: timedelta | None,
+    drop_shard: int | None,
+    publish: bool,
+    address: str | None,
+    as_json: bool,
 ) -> None:
     """Retrain the shards that were only patched.
 
@@ -49,6 +59,6 @@ def command(
             click.echo(
                 f"raymu: shard {drop_shard} is given up: all of its samples are revoked, and it abstains", err=True
             )
-        report = run.settle(due_within=due_within, progress=progress)
+        report = run.settle(due_within=due_within, publish=publish, progress=progress)
     with printing_after_commit("`raymu status`"):
         show(as_json, report, lambda screen: show_settlement(screen, report))

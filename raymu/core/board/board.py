@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Self
 
-from raymu.config.unlearning import Boundary, OnAccept, Strategy
+from raymu.config.unlearning import Boundary, OnAccept, PublishConfig, Strategy
+from raymu.core.board.group import NO_GROUP, WaitingGroup
 from raymu.core.board.publication import Publication
 from raymu.core.board.serving import served_constituent
 from raymu.core.board.shard_index import ShardIndex
@@ -25,6 +27,7 @@ from raymu.core.events import (
     Event,
     GenerationEvaluated,
     GenerationPublished,
+    GroupReleased,
     RequestsPurged,
     RevocationsAccepted,
     RunExtended,
@@ -79,6 +82,7 @@ class RevocationBoard:
         self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
         self._patched: set[str] = set()  # requests that some shard has ever patched
         self._publication = Publication()
+        self._group = NO_GROUP
         self._extensions: list[int] = []
         self.speeds = speeds or RepairSpeeds()
         """What the repairs so far have shown of the speed of each remedy."""
@@ -119,6 +123,7 @@ class RevocationBoard:
         """
         board = cls(state.shape, workers=workers, tables=tables, indexes=indexes, speeds=state.speeds)
         board._requests = {request.request_id: request for request in state.requests}
+        board._group = state.group
         board._put_shards(replace(work, waiting=[*work.waiting]) for work in state.shards)
         board._unrepaired = {
             request_id: set(state.unrepaired[request_id])
@@ -142,6 +147,7 @@ class RevocationBoard:
             extensions=self.extensions,
             routes=self.added_routes,
             speeds=self.speeds,
+            group=self._group,
         )
 
     def handle(self, event: Event) -> list[Command]:
@@ -176,7 +182,9 @@ class RevocationBoard:
             case WorkResumed():
                 return self._start(self.idle_with_work)
             case ShardRepaired(report=report):
-                return self._finish(report)
+                return self._finish(report, event.at)
+            case GroupReleased():
+                return [self._release()] if self._group.shards else []
             case ShardFailed(shard=shard, command_id=command_id):
                 return self._fail(shard, command_id)
             case GenerationPublished():
@@ -189,7 +197,8 @@ class RevocationBoard:
             case UnlearningConfigured(unlearning=unlearning):
                 self._shape = replace(self._shape, unlearning=unlearning)
                 self._index.changed |= self._index.awaited  # what they serve depends on the settings
-                return []
+                is_unwanted = unlearning.publish is None and self._group.shards
+                return [self._release()] if is_unwanted else []
             case RequestsPurged(request_ids=request_ids):
                 self._publication.record_purged(request_ids)
                 for request_id in request_ids:
@@ -363,6 +372,21 @@ class RevocationBoard:
         }
 
     @property
+    def group(self) -> WaitingGroup:
+        """The repaired states that wait to become visible together, and the requests that they are repaired for."""
+        return self._group
+
+    @property
+    def publish(self) -> PublishConfig | None:
+        """When repaired states become visible; None for each at once."""
+        return self._shape.unlearning.publish
+
+    @property
+    def group_due_at(self) -> datetime | None:
+        """When the waiting group becomes visible, however small it is; None if nothing waits."""
+        return self._group.due_at(self.publish)
+
+    @property
     def keeps_states(self) -> bool:
         """Whether shards serve their states while requests wait for them, as the run is configured to."""
         return self._shape.unlearning.on_accept is OnAccept.KEEP
@@ -426,7 +450,7 @@ class RevocationBoard:
             self._index.note(shard)
         return shards
 
-    def _finish(self, report: RepairReport) -> list[Command]:
+    def _finish(self, report: RepairReport, at: datetime) -> list[Command]:
         work = self._shards[report.shard]
         command, before = work.repair, work.lineage
         if command is None or command.command_id != report.command_id:
@@ -442,10 +466,36 @@ class RevocationBoard:
         self._publication.add_repair(
             before, report, repaired=repaired, settled=settled, leaves_other_shards=leaves_other_shards
         )
+        self._hold(command, before, repaired, at)
+        if self._group.is_ready(self._shape.unlearning.publish, at):
+            return [self._release(), *self._start([report.shard])]
         may_share = self._may_share_generation(command, leaves_other_shards=leaves_other_shards)
         if may_share and self._publication.may_defer(shards=len(self._shards)):
             return [*self._start([report.shard]), *self._purge()]
         return [self._publish(), *self._start([report.shard])]
+
+    def _hold(self, command: RepairShard, before: ShardLineage, repaired: Sequence[str], at: datetime) -> None:
+        """Let a shard that was rewound for requests stay so until their group is visible, if results are grouped.
+
+        Args:
+            command: The repair that has ended.
+            before: The shard before it.
+            repaired: The requests that every shard is repaired for, now that this one is.
+            at: When it ended.
+        """
+        if self._shape.unlearning.publish is None or not command.request_ids:
+            return
+        if (
+            command.earliest_slice < before.trained_slices
+        ):  # else its state had not seen the samples, and nothing was rewound
+            self._group = self._group.with_shard(command.shard, command.earliest_slice, at=at)
+        self._group = self._group.with_requests(repaired)
+
+    def _release(self) -> PublishGeneration:
+        """Let all shards that wait for their group serve what they have been repaired to."""
+        self._index.changed.update(self._group.shards)
+        self._group, self._publication.is_releasing = NO_GROUP, True
+        return self._publish()
 
     def _learn(self, report: RepairReport) -> None:
         """Compare the seconds of a repair with its effort, if it was carried out as planned."""
@@ -514,9 +564,13 @@ class RevocationBoard:
 
     def _constituent(self, shard: int) -> Constituent:
         work = self._shards[shard]
+        waits_from = self._group.shards.get(shard)
         return served_constituent(
             work.lineage,
-            pending_from=min(touched_slices(self._pending(shard), shard), default=None),
+            pending_from=min(
+                [*touched_slices(self._pending(shard), shard), *([] if waits_from is None else [waits_from])],
+                default=None,
+            ),
             on_accept=self._shape.unlearning.on_accept,
             lost_from=work.lost_from,
         )

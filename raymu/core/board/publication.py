@@ -34,6 +34,8 @@ class Publication:
         """Whether files are lost, or their replacements are not published yet."""
         self.is_extending = False
         """Whether slices were added, and not every stage of them is trained and published yet."""
+        self.is_releasing = False
+        """Whether the next generation makes a group visible."""
         self.unpublished = 0
         """Number of repairs since the last generation."""
 
@@ -62,6 +64,7 @@ class Publication:
             publication.published_command = replace(state.published, lineages=whole)
         publication.is_stale, publication.unpublished = state.is_stale, state.unpublished
         publication.is_rebuilding, publication.is_extending = state.is_rebuilding, state.is_extending
+        publication.is_releasing = state.is_releasing
         return publication
 
     def state(self, lineages: Sequence[ShardLineage]) -> PublicationState:
@@ -86,6 +89,7 @@ class Publication:
             unpublished=self.unpublished,
             ordered=self._ordered if self.is_stale else None,
             published=published,
+            is_releasing=self.is_releasing,
         )
 
     @property
@@ -192,6 +196,8 @@ class Publication:
         for cause, change in (("rewind", "rewound"), ("settle", "settled")):
             if self._to_publish[change]:
                 return cause
+        if self.is_releasing:
+            return "release"
         if self.is_rebuilding:
             return "rebuild"
         return "extend" if self.is_extending else "settle"
@@ -200,7 +206,7 @@ class Publication:
         """Note that the ordered generation is published, so that the files it superseded may be destroyed."""
         self._has_predecessor |= event.number > 1 and event.base is None
         self.published_command = self._ordered
-        self.is_stale, self._has_repair, self.unpublished = False, False, 0
+        self.is_stale, self._has_repair, self.is_releasing, self.unpublished = False, False, False, 0
         # All three lists: a replay under other settings may have ordered less than was published.
         for request_ids in self._to_publish.values():
             request_ids.clear()

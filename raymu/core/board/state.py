@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from raymu.core.board.group import NO_GROUP, WaitingGroup
 from raymu.core.board.shard_work import ShardWork
 from raymu.core.commands import PublishGeneration
 from raymu.core.records import FileRef
@@ -45,6 +46,8 @@ class PublicationState:
     """The generation that is ordered and not published."""
     published: PublishGeneration | None
     """The published generation, with the lineages alone that the shards no longer have; None before the first."""
+    is_releasing: bool = False
+    """Whether the next generation makes a group visible."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +68,8 @@ class BoardState:
     routes: tuple[tuple[FileRef, ...] | None, ...]
     """The routes to the samples of each extension."""
     speeds: RepairSpeeds
+    group: WaitingGroup = NO_GROUP
+    """The repaired states that wait to become visible together."""
 
 
 def sorted_files(files: set[FileRef]) -> tuple[FileRef, ...]:

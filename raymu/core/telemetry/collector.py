@@ -128,7 +128,12 @@ class MetricsCollector:
     def _request_gauges(self) -> list[Measurement]:
         counts = Counter(receipt.stage for receipt in self._receipts.open)
         counts[RequestStage.SETTLED] += self._receipts.done.requests
-        gauges = [metrics.RUN.of(1.0, name=self._name)]
+        group_due_at = self._board.group_due_at
+        gauges = [
+            metrics.RUN.of(1.0, name=self._name),
+            metrics.GROUP_REQUESTS.of(float(len(self._board.group.request_ids))),
+            metrics.GROUP_DUE.of(group_due_at.timestamp() if group_due_at else 0.0),
+        ]
         gauges += [metrics.REQUESTS.of(float(counts[stage]), state=stage) for stage in RequestStage]
         if self._accuracy is not None:
             gauges.append(metrics.ACCURACY.of(self._accuracy))

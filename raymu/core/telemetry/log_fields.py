@@ -11,6 +11,7 @@ from raymu.core.events import (
     Event,
     GenerationEvaluated,
     GenerationPublished,
+    GroupReleased,
     RequestsPurged,
     RevocationsAccepted,
     RunExtended,
@@ -56,7 +57,7 @@ def log_fields(event: Event) -> Mapping[str, LogValue]:
             }
         case ShardFailed(shard=shard):
             return {"shard": shard}
-        case WorkResumed():
+        case WorkResumed() | GroupReleased():
             return {}
         case DamageFound(first_stages=first_stages):
             return {"shards": len(first_stages)}

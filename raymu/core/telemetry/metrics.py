@@ -134,6 +134,12 @@ NEXT_DUE = _gauge(
     "seconds",
     "Unix time at which the next request that is not exact is due; 0 if all are exact",
 )
+GROUP_REQUESTS = _gauge("group_requests", "requests", "Repaired requests that wait for their group to become visible")
+GROUP_DUE = _gauge(
+    "group_due_timestamp_seconds",
+    "seconds",
+    "Unix time at which the waiting group becomes visible, however small it is; 0 if none waits",
+)
 SETTLE_BY = _gauge(
     "settle_by_timestamp_seconds",
     "seconds",
@@ -210,6 +216,8 @@ METRICS: tuple[Metric, ...] = (
     DEBT_SHARDS,
     DEBT_PASSES,
     NEXT_DUE,
+    GROUP_REQUESTS,
+    GROUP_DUE,
     SETTLE_BY,
     DEADLINE_SLACK,
     OVERDUE,

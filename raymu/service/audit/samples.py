@@ -43,7 +43,8 @@ def assemble_samples(
     served = generation.constituents[shard]
     if served.state in (ShardState.REWOUND, ShardState.ABSTAINING):
         raise RequestInvalid(
-            f"shard {shard} is {served.state}: it is waiting for a repair, or has no samples left; run `raymu settle` first"
+            f"shard {shard} is {served.state}: it is waiting for a repair or for its group, or has no samples left; run "
+            "`raymu settle --publish` first"
         )
     forget = forgotten.in_shard(shard)
     current = read_shard_samples(store, generation.lineages[shard].table)

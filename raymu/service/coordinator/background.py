@@ -210,7 +210,9 @@ class _DueWork:
         if position != self._seen:
             if waiting_requests(self._store):
                 return LONG_AGO
-            self._window, self._seen = next_settle_window(status(self._store).deadlines), position
+            now = status(self._store)
+            group_due_at = now.group.due_at if now.group else None
+            self._window, self._seen = next_settle_window(now.deadlines, group_due_at=group_due_at), position
         window = self._window
         if window is None or window.begin_at > datetime.now(UTC):
             return None

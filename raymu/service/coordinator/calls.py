@@ -128,6 +128,8 @@ class Settle(Call[SettleResult]):
 
     due_by: datetime | None = None
     """Settle only requests that are due by then; None settles all."""
+    publish: bool = False
+    """Make the repaired states visible that wait for their group, however small it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

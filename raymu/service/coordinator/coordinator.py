@@ -147,8 +147,8 @@ class Coordinator:
                 result = await self.accept(revocations)
             case Submit(revocations=revocations):
                 result = await self.submit(revocations, progress)
-            case Settle(due_by=due_by):
-                result = await self.settle(progress, due_by=due_by)
+            case Settle(due_by=due_by, publish=publish):
+                result = await self.settle(progress, due_by=due_by, publish=publish)
             case Rebuild(data=data):
                 result = await self.rebuild(progress, data=data)
             case Extend(extension=extension):
@@ -257,16 +257,20 @@ class Coordinator:
                 results.extend(submission_result(admission) for admission in admissions)
         return results
 
-    async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleResult:
+    async def settle(
+        self, progress: Progress, *, due_by: datetime | None = None, publish: bool = False
+    ) -> SettleResult:
         """Retrain every shard that was only patched, and finish interrupted work, training included.
 
-        Without `due_by`, a shard that is inconclusive then, as after an upgrade of torch, is trained from its first stage.
+        A group of repaired requests that has waited long enough becomes visible. Without `due_by`, a shard that is
+        inconclusive then, as after an upgrade of torch, is trained from its first stage.
 
         Does not wait for repairs that other calls started. Files that those repairs still read are purged when they end.
 
         Args:
             progress: Called after every trained stage.
             due_by: Settle only requests that are due by then.
+            publish: Make the group visible in any case, once everything is settled.
         """
         executor = self._executor
         resumption = Resumption(executor)
@@ -284,6 +288,9 @@ class Coordinator:
             if due_by is None and not await self._is_inexact():
                 await retrain_inconclusive(executor, self._session)
             await executor.wait_until(lambda: resumption.is_done)
+            if publish:
+                await executor.release_group()
+                await executor.measure()
         reports = resumption.reports
         now = self._session.clock()
         receipts_of = await self._session.offload(partial(executor.receipts.of, ids))
@@ -444,6 +451,11 @@ class Coordinator:
             return ()
         now, workers, receipts = self._session.clock(), self._fleet.workers, self._executor.receipts.open
         return deadlines(receipts, owed, self.board.settle_workloads(), now=now, workers=workers)
+
+    @property
+    def group_due_at(self) -> datetime | None:
+        """When the repaired states that wait for their group become visible; None if none waits."""
+        return self.board.group_due_at
 
     async def require_current(self) -> None:
         """Raise CoordinatorSuperseded after another takeover, and RunInvalid if the journal holds unknown events."""

@@ -17,7 +17,7 @@ from raymu.core.commands import (
     ShardCommand,
     TrainShard,
 )
-from raymu.core.events import DamageFound, Event, RunTrained, ShardFailed, ShardRepaired, WorkResumed
+from raymu.core.events import DamageFound, Event, GroupReleased, RunTrained, ShardFailed, ShardRepaired, WorkResumed
 from raymu.core.receipts import Receipts
 from raymu.core.records import SampleId
 from raymu.data.frames import TableData
@@ -166,6 +166,7 @@ class Executor:
             before = self.followed_shards
             await self._session.require_current()  # a superseded coordinator would publish and purge by an old state
             self._failure = None
+            await self._release_group(only_if_due=True)
             if self.board.training and not before:
                 self.trained.clear()  # workers report finished trainings again
             if self.board.idle_with_work:
@@ -182,6 +183,17 @@ class Executor:
                 if isinstance(command, ShardCommand) and self._needs_start(command, followed)
             )
             return self.followed_shards - before
+
+    async def release_group(self) -> None:
+        """Make the repaired states visible that wait for their group, however small it is."""
+        async with self._session.turn():
+            await self._session.require_current()
+            await self._release_group()
+
+    async def _release_group(self, *, only_if_due: bool = False) -> None:
+        now, due_at = self._session.clock(), self.board.group_due_at
+        if due_at is not None and (due_at <= now or not only_if_due):
+            await self.record_in_turn(GroupReleased(at=now))
 
     async def repeat_lost_revocations(self) -> frozenset[int]:
         """Remove revoked samples again from files that are an older copy than the journal.

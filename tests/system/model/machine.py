@@ -68,6 +68,7 @@ class ScenarioMachine(RuleBasedStateMachine):
         remedy=st.sampled_from(["fine_tune", "replay"]),
         contributions=st.sampled_from(["gradient", "group"]),
         is_trained=is_usual,
+        is_grouped=st.booleans(),
         draws=requests,
         fault=faults,
         is_run_to_completion=st.booleans(),
@@ -78,11 +79,18 @@ class ScenarioMachine(RuleBasedStateMachine):
         remedy: str,
         contributions: str,
         is_trained: bool,
+        is_grouped: bool,
         draws: list[RequestDraw],
         fault: Fault,
         is_run_to_completion: bool,
     ) -> None:
-        setting = Setting(on_accept=on_accept, remedy=remedy, contributions=contributions, is_trained=is_trained)
+        setting = Setting(
+            on_accept=on_accept,
+            remedy=remedy,
+            contributions=contributions,
+            is_trained=is_trained,
+            is_grouped=is_grouped and on_accept != "keep",
+        )
         self.scenario = Scenario(setting, self.work_folder)
         self.sent: list[SentRequest] = []
         self.scenario.open()
@@ -246,6 +254,7 @@ class ScenarioMachine(RuleBasedStateMachine):
     def _check_end(self) -> None:
         run = self.scenario.run
         assert run.purged == set(run.accepted)
+        assert not run.board.group.shards
         assert not any(lineage.debts for lineage in run.board.lineages)
         for check in (run.check_served, run.check_lineages, run.check_purged, run.check_raw_ids, run.check_leftovers):
             check()

@@ -119,9 +119,9 @@ class Scenario:
         self._aftermath(is_resumed=not reply.done())
         return submission
 
-    def settle(self) -> "asyncio.Task[SettleResult]":
+    def settle(self, *, publish: bool = False) -> "asyncio.Task[SettleResult]":
         assert self.process
-        task = self.process.start(self.process.coordinator.settle(no_progress))
+        task = self.process.start(self.process.coordinator.settle(no_progress, publish=publish))
         self._aftermath(is_resumed=True)
         return task
 
@@ -140,10 +140,10 @@ class Scenario:
                 self.steer(SteeredFleet.finish)
 
     def finish(self) -> None:
-        """Finish all work, and settle every patched shard."""
+        """Finish all work, settle every patched shard, and make what waits for a group visible."""
         is_settled = False
         while not is_settled:  # again if requests were accepted after settling began
-            task = self.settle()
+            task = self.settle(publish=True)
             while not task.done():
                 assert self.process
                 assert self.process.fleet.running, "somebody waits, and nothing is at work"

@@ -28,12 +28,16 @@ SAMPLES, SHARDS, SLICES = 36, 3, 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """The settings that examples vary. `is_trained` says whether the run is trained at the beginning."""
+    """The settings that examples vary. `is_trained` says whether the run is trained at the beginning.
+
+    `is_grouped`: whether repaired shards return in groups of two requests. Groups never wait long enough otherwise.
+    """
 
     on_accept: str
     remedy: str
     contributions: str
     is_trained: bool
+    is_grouped: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +76,7 @@ def template(setting: Setting, work_folder: Path) -> Template:
             "ohs": {"remedy": setting.remedy},
             "contributions": setting.contributions,
             "groups_per_slice": 2 if setting.contributions == "group" else None,
+            "publish": {"at_least": 2, "every": "1h"} if setting.is_grouped else None,
         },
     )
     prepare_run(config, str(folder / "run")).write()

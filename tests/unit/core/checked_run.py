@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from raymu.config import UnlearningConfig
 from raymu.config.unlearning import OnAccept, Strategy
@@ -12,6 +13,7 @@ from raymu.core.commands import Command, PublishGeneration, Purge, RepairReport,
 from raymu.core.events import (
     Event,
     GenerationPublished,
+    GroupReleased,
     RequestsPurged,
     RevocationsAccepted,
     RunTrained,
@@ -42,6 +44,9 @@ class CheckedRun:
         self.running: dict[int, RepairShard] = {}
         self.to_settle: set[tuple[int, str]] = set()  # debts that were to be settled, with their shards
         self.steps_left: int | None = None  # until the coordinator is lost
+        self.now = NOW
+        self.visible: set[str] = set()  # repaired requests that were part of a visible group
+        self.waits_since = NOW  # when the first shard was repaired that may wait for a group
         lineages = tuple(self.shards.trained(shard) for shard in range(shards))
         self.served_lineages = lineages
         self.served = tuple(
@@ -80,7 +85,7 @@ class CheckedRun:
         if command.command_id not in self.reports:
             report = self.shards.execute(command, patch_fails=patch_fails)
             self.reports[command.command_id] = replace(report, seconds=slowness * report.seconds)
-        self._record(ShardRepaired(at=NOW, report=self.reports[command.command_id]))
+        self._record(ShardRepaired(at=self.now, report=self.reports[command.command_id]))
         self.reports.pop(command.command_id, None)
 
     def fail(self, shard: int) -> None:
@@ -89,18 +94,28 @@ class CheckedRun:
             self.repair(shard)
         else:
             command = self.running.pop(shard)
-            self._record(ShardFailed(at=NOW, shard=shard, command_id=command.command_id))
+            self._record(ShardFailed(at=self.now, shard=shard, command_id=command.command_id))
 
     def resume(self) -> None:
         if self.board.idle_with_work:
-            self._record(WorkResumed(at=NOW))
+            self._record(WorkResumed(at=self.now))
         for command in self.board.pending_commands():
             if not isinstance(command, RepairShard):
                 self._execute(command)
 
     def settle(self) -> None:
         owed = tuple(lineage.shard for lineage in self.board.lineages if lineage.debts)
-        self._record(SettleRequested(at=NOW, shards=owed))
+        self._record(SettleRequested(at=self.now, shards=owed))
+
+    def wait(self, length: timedelta) -> None:
+        """Let time pass. The coordinator looks at what is due then."""
+        self.now += length
+        self.release_if_due()
+
+    def release_if_due(self) -> None:
+        due_at = self.board.group_due_at
+        if due_at is not None and due_at <= self.now:
+            self._record(GroupReleased(at=self.now))
 
     @property
     def debts(self) -> set[tuple[int, str]]:
@@ -113,6 +128,8 @@ class CheckedRun:
             begin()
             while self.running:
                 self.repair(min(self.running))
+        if self.config.publish:
+            self.wait(self.config.publish.every)
 
     def take_over(self) -> None:
         """Let another coordinator replay the journal and execute the pending commands."""
@@ -142,6 +159,8 @@ class CheckedRun:
         self._step()
         self.events.append(event)
         if isinstance(event, ShardRepaired):
+            if not self.board.group.shards:
+                self.waits_since = event.at
             self.shards.past[event.report.shard].update(event.report.request_ids)
         if isinstance(event, SettleRequested):
             self.to_settle |= self.debts
@@ -167,7 +186,7 @@ class CheckedRun:
                 self.served, self.served_lineages = command.constituents, command.lineages
                 self._record(
                     GenerationPublished(
-                        at=NOW,
+                        at=self.now,
                         number=1 + sum(isinstance(event, GenerationPublished) for event in self.events),
                         manifest_sha256="",
                         rewound=command.rewound,
@@ -182,7 +201,9 @@ class CheckedRun:
                 self._step()
                 self._check_destroyed(command)
                 files = tuple(command.files)
-                self._record(RequestsPurged(at=NOW, request_ids=command.request_ids, files=files, rows=command.rows))
+                self._record(
+                    RequestsPurged(at=self.now, request_ids=command.request_ids, files=files, rows=command.rows)
+                )
 
     def _check_repair(self, command: RepairShard) -> None:
         shard, lineage = command.shard, command.lineage
@@ -204,13 +225,31 @@ class CheckedRun:
         for constituent, lineage in zip(command.constituents, command.lineages, strict=True):
             self._check_constituent(constituent, lineage)
         pending = {request_id for shard in self.shards.samples for request_id in self.shards.pending(shard)}
+        self._check_group(command, pending)
         owed = {request_id for lineage in command.lineages for request_id in lineage.debts}
         assert not pending & {*command.repaired, *command.settled}, "repaired on every shard"
         assert not owed & set(command.settled)
 
+    def _check_group(self, command: PublishGeneration, pending: set[str]) -> None:
+        """Check that shards vote again as before in groups alone: as large as was asked for, or as late."""
+        waiting = {ShardState.REWOUND, ShardState.ABSTAINING}
+        full = {ShardState.EXACT, ShardState.APPROXIMATE}
+        returning = [
+            now.shard
+            for before, now in zip(self.served, command.constituents, strict=True)
+            if before.state in waiting and now.state in full
+        ]
+        if returning and self.config.publish:
+            repaired = self.shards.forget.keys() - pending
+            is_large = len(repaired - self.visible) >= self.config.publish.at_least
+            assert is_large or self.now - self.waits_since >= self.config.publish.every
+            assert not self.board.group.shards.keys() & set(returning)
+            self.visible |= repaired
+
     def _check_constituent(self, constituent: Constituent, lineage: ShardLineage) -> None:
         files, revoked = self.shards.files, self.shards.revoked
-        is_pending = bool(self.shards.pending(constituent.shard)) and self.config.on_accept != "keep"
+        is_waiting = constituent.shard in self.board.group.shards
+        is_pending = (bool(self.shards.pending(constituent.shard)) or is_waiting) and self.config.on_accept != "keep"
         seen = files[constituent.checkpoint.file] if constituent.checkpoint else frozenset()
         assert (constituent.checkpoint is None) == (not seen), "an untrained model has no vote"
         untouched = [ref for ref in lineage.checkpoints if ref and not files[ref.file] & revoked]
@@ -221,10 +260,13 @@ class CheckedRun:
                 assert (constituent.state is ShardState.APPROXIMATE) == bool(lineage.debts)
             case ShardState.REWOUND:
                 assert is_pending
-                assert constituent.checkpoint == untouched[-1]
-                assert constituent.stages_trained == len(untouched)
+                stages = min(len(untouched), self.board.group.shards.get(constituent.shard, SLICES))
+                assert constituent.checkpoint == untouched[stages - 1]
+                assert constituent.stages_trained == stages
             case ShardState.ABSTAINING:
-                has_seen = any(files[ref.file] for ref in untouched)
+                has_seen = any(
+                    files[ref.file] for ref in untouched[: self.board.group.shards.get(constituent.shard, SLICES)]
+                )
                 assert not has_seen or (is_pending and self.config.on_accept == "abstain")
         if constituent.state in (ShardState.EXACT, ShardState.REWOUND) and self.config.on_accept != "keep":
             assert not seen & revoked, "a state that is called exact has seen no revoked sample"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration, Purge, RepairShard
@@ -19,8 +20,8 @@ Measured = dict[tuple[str, ...], float]
 class MeteredRun:
     """Adds up the measurements of counters and histograms, and counts them."""
 
-    def __init__(self, shards: int = 3, *, workers: int = 2) -> None:
-        self.board: RevocationBoard = trained_board(shards)
+    def __init__(self, shards: int = 3, *, workers: int = 2, **unlearning: Any) -> None:
+        self.board: RevocationBoard = trained_board(shards, **unlearning)
         self.receipts = Receipts()
         self.workers = workers
         self.collector = MetricsCollector(self.board, self.receipts, workers=lambda: self.workers, name="letter")

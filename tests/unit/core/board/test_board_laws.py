@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from hypothesis import settings
@@ -16,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from raymu.config import OhsConfig, UnlearningConfig
-from raymu.config.unlearning import OhsRemedy, OnAccept, Strategy
+from raymu.config.unlearning import OhsRemedy, OnAccept, PublishConfig, Strategy
 from raymu.core.board import publication
 from raymu.core.board.board import RevocationBoard
 from raymu.core.board.serving import served_constituent
@@ -45,10 +46,13 @@ class BoardMachine(RuleBasedStateMachine):
         on_accept=st.sampled_from(OnAccept),
         remedy=st.sampled_from(OhsRemedy),
         slice_samples=st.sampled_from([2, 6]),
+        at_least=st.sampled_from([None, 1, 2, 4]),
     )
-    def train(self, on_accept: OnAccept, remedy: OhsRemedy, slice_samples: int) -> None:
+    def train(self, on_accept: OnAccept, remedy: OhsRemedy, slice_samples: int, at_least: int | None) -> None:
         ohs = OhsConfig(remedy=remedy)
-        config = UnlearningConfig(on_accept=on_accept, ohs=ohs)
+        is_grouped = at_least and on_accept is not OnAccept.KEEP
+        publish = PublishConfig(at_least=at_least, every=timedelta(hours=1)) if at_least and is_grouped else None
+        config = UnlearningConfig(on_accept=on_accept, ohs=ohs, publish=publish)
         self.run = CheckedRun(config, shards=SHARDS, slice_samples=slice_samples)
 
     @rule(
@@ -82,6 +86,10 @@ class BoardMachine(RuleBasedStateMachine):
     def settle(self) -> None:
         self._or_take_over(self.run.settle)
 
+    @rule(minutes=st.sampled_from([5, 20, 61]))
+    def wait(self, minutes: int) -> None:
+        self._or_take_over(lambda: self.run.wait(timedelta(minutes=minutes)))
+
     @precondition(lambda self: self.run.steps_left is None)
     @rule(steps=st.integers(0, 6))
     def lose_the_coordinator_soon(self, steps: int) -> None:
@@ -94,6 +102,7 @@ class BoardMachine(RuleBasedStateMachine):
             assert replayed.lineages == board.lineages
             assert replayed.speeds == board.speeds, "what repairs have shown follows from the events"
             assert replayed.open_requests == board.open_requests
+            assert replayed.group == board.group
             assert replayed.pending_commands() == board.pending_commands()
             assert (replayed.is_idle, replayed.idle_with_work) == (board.is_idle, board.idle_with_work)
 
@@ -164,6 +173,7 @@ class BoardMachine(RuleBasedStateMachine):
         assert board.is_idle
         assert board.open_requests == ()
         assert board.pending_commands() == []
+        assert not board.group.shards
         assert board.lineages == tuple(self.run.shards.trained(shard) for shard in range(SHARDS))
         assert self.run.served == tuple(
             served_constituent(lineage, pending_from=None, on_accept=OnAccept.KEEP) for lineage in board.lineages

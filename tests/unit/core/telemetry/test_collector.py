@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from raymu.config.unlearning import Strategy
+from raymu.config.unlearning import PublishConfig, Strategy
 from raymu.core.events import GenerationEvaluated, SettleRequested, ShardFailed
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import RequestStage
@@ -105,6 +105,19 @@ def test_without_owed_requests_there_is_no_due_time() -> None:
     gauges = MeteredRun().gauges()
     assert gauges["next_due_timestamp_seconds",] == gauges["settle_by_timestamp_seconds",] == 0.0
     assert ("deadline_slack_seconds",) not in gauges
+    assert gauges["group_requests",] == gauges["group_due_timestamp_seconds",] == 0.0
+
+
+def test_requests_that_wait_for_their_group_are_counted_until_it_is_visible() -> None:
+    publish = PublishConfig(at_least=2, every=timedelta(hours=1))
+    run = MeteredRun(publish=publish)
+    for number, shard in enumerate((0, 1), start=1):
+        run.handle(accepted(request(f"r{number}", {shard: {3: 1}})))
+        run.repair(shard, {3: 1}, after_s=0.0)
+        gauges = run.gauges()
+        is_waiting = number < publish.at_least
+        assert gauges["group_requests",] == float(is_waiting)
+        assert gauges["group_due_timestamp_seconds",] == (NOW.timestamp() + 3600.0 if is_waiting else 0.0)
 
 
 def test_slack_shrinks_as_time_passes() -> None:
