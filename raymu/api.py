@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from raymu.service.coordinator.client import CoordinatorClient
     from raymu.service.export import Export
     from raymu.service.export_document import ExportCheck
+    from raymu.service.model_bom import ModelBom
     from raymu.service.model_signature import ModelSignature
     from raymu.service.planning.forecast import Forecast
     from raymu.service.prediction import Evaluation
@@ -706,6 +707,20 @@ class Run:
 
         self._require_nothing_lost()
         return sign_generation(self._store, local_path(out))
+
+    def bom(self, out: str | Path) -> ModelBom:
+        """Write the bill of materials of the generation that is served, as CycloneDX 1.6 (ML-BOM). It names no sample.
+
+        Args:
+            out: The file to write, which ends in `.json`.
+
+        Raises:
+            RequestInvalid: The file cannot be written, or accepted requests wait for a state that saw their samples.
+        """
+        from raymu.service.model_bom import write_model_bom
+
+        self._require_nothing_lost()
+        return write_model_bom(self._store, local_path(out))
 
     def backup(self, target: str | Path, *, check: bool = False) -> Backup:
         """Bring the backup at a place up to the present state of the run. A coordinator may go on meanwhile.

@@ -42,6 +42,7 @@ SECTIONS: Mapping[str, tuple[LazyCommand, ...]] = {
         LazyCommand("status", "status", "Show shards, requests, debt and deadlines."),
         LazyCommand("receipts", "receipts", "Show what was done for each request."),
         LazyCommand("sign", "sign", "Sign the served generation for others."),
+        LazyCommand("bom", "bom", "Write the bill of materials of the model."),
         LazyCommand("verify", "verify", "Check a run from its files alone."),
         LazyCommand("audit", "audit", "Attack a run to test what it has forgotten."),
         LazyCommand("report", "report", "Write an HTML page about a run."),

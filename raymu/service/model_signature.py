@@ -57,7 +57,7 @@ def sign_generation(store: RunStore, out: Path) -> ModelSignature:
     if (waiting := waiting_requests(store)) and waiting.is_kept:
         raise RequestInvalid(f"nothing is signed: {waiting}")
     store.require_bound_key()
-    number, files = _served_files(store)
+    number, files = served_files(store)
     name = Path(store.files.display_location).name or store.manifest.run_id
     bundle = sign_model(files, name=name, signing_key=store.keys.signing_key)
     try:
@@ -74,7 +74,7 @@ def sign_generation(store: RunStore, out: Path) -> ModelSignature:
     return ModelSignature(out=str(out), public_key=str(key), generation=number, files=tuple(sorted(files)), check=check)
 
 
-def _served_files(store: RunStore) -> tuple[int, Mapping[str, str]]:
+def served_files(store: RunStore) -> tuple[int, Mapping[str, str]]:
     """Return the number of the served generation, and its files: path -> SHA-256 in hex. Raises RunInvalid."""
     generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:

@@ -69,6 +69,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
         "audit run --shadow-models 4 --repetitions 3 --json",
         "report run --verify --test-data all.parquet --audit-file audit.json --out report.html",
         "receipts run --html receipts.html --pdf receipts.pdf",
+        "bom run model.cdx.json --json",
         "rebuild run",
         "settle run --json",
     )
@@ -79,7 +80,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
         printed[line] = out + err
         if line.startswith("audit") and "--json" in line:
             (folder / "audit.json").write_text(out)
-    printed |= {name: (folder / name).read_text() for name in ("report.html", "receipts.html")}
+    printed |= {name: (folder / name).read_text() for name in ("report.html", "receipts.html", "model.cdx.json")}
     printed["receipts.pdf"] = "\n".join(page.extract_text() for page in PdfReader(folder / "receipts.pdf").pages)
     return Everything(printed=printed, folder=folder)
 
