@@ -52,16 +52,34 @@ class HttpClient:
             head.append(f"Idempotency-Key: {key}")
         return await self._call(head, body)
 
+    async def post_bytes(self, path: str, body: bytes, *, kind: str) -> bytes:
+        """Send a body of a kind, and return the body of the same kind that answers it. Raises OSError, ValueError.
+
+        Args:
+            path: The path of the route.
+            body: The body.
+            kind: Its media type.
+        """
+        head = [f"POST {path} HTTP/1.1", f"Host: {HOST}", f"Content-Type: {kind}", f"Accept: {kind}"]
+        status, answer = await self._exchange([*head, f"Content-Length: {len(body)}"], body)
+        if status != 200:
+            raise ValueError(f"the service answered {status}: {answer!r}")
+        return answer
+
     async def get(self, path: str) -> Answer:
         """Return the answer to GET. Raises OSError."""
         return await self._call([f"GET {path} HTTP/1.1", f"Host: {HOST}"], b"")
 
     async def _call(self, head: list[str], body: bytes) -> Answer:
+        status, answer = await self._exchange(head, body)
+        return Answer(status, json.loads(answer))
+
+    async def _exchange(self, head: list[str], body: bytes) -> tuple[int, bytes]:
         self._writer.write("\r\n".join([*head, "", ""]).encode() + body)
         try:
             answer = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
             length = int(answer.partition("content-length: ")[2].partition("\r\n")[0])
-            return Answer(int(answer[9:12]), json.loads(await self._reader.readexactly(length)))
+            return int(answer[9:12]), await self._reader.readexactly(length)
         except asyncio.IncompleteReadError as error:
             raise ConnectionResetError("the service left in the middle of an answer") from error
 

@@ -2,9 +2,10 @@
 
 Method: `raymu serve` in a process of its own, on a run of 8 shards of MLPs (16-64-2) on this machine's disk, with a journal
 in SQLite and one thread. One client deletes one sample after the other, ten milliseconds apart, so that the service carries
-earlier deletions out meanwhile. Then it asks for predictions of one row, and of 256 rows. The rows of a
-second are compared with those of the modules, stacked and called by hand in one process. Then 32 clients delete samples as
-fast as they are answered. The clients share the machine's cores with the service.
+earlier deletions out meanwhile. Then it asks for predictions of one row, and of 256 rows, in JSON and in Arrow, and for those
+of 64 batches of 256 rows in one Arrow stream. The rows of a second are compared with those of the modules, stacked and called
+by hand in one process. Then 32 clients delete samples as fast as they are answered. The clients share the machine's cores
+with the service.
 
 Conclusion: predictions of one row take a few milliseconds over HTTP, most of them outside the model. A deletion is
 acknowledged after one commit, and the work that earlier deletions started shares the interpreter with it: many clients at
@@ -37,9 +38,12 @@ from experiments.harness import Experiment, document_parser, write_document
 from experiments.http_client import HttpClient
 from experiments.prediction import ways
 from raymu.config import Config
+from raymu.web.arrow_stream import MEDIA_TYPE
 
 FEATURES = 16
 BATCH = 256
+STREAMS = {"arrow": 1, "arrow_of_many": 64}
+"""Record batches of an Arrow stream."""
 CLIENTS = 32
 HIDDEN = 64
 
@@ -58,7 +62,7 @@ class Sizes:
 
 
 FULL = Sizes(samples=40_000, singles=300, predictions=1000, each=100)
-SMOKE = Sizes(samples=4_000, singles=20, predictions=20, each=5)
+SMOKE = Sizes(samples=20_000, singles=20, predictions=20, each=5)
 
 
 @contextmanager
@@ -127,6 +131,7 @@ async def measure(
     client = await HttpClient.connect(port)
     row_s = [await predict(client, 1) for _ in range(sizes.predictions)][5:]
     batch_s = [await predict(client, BATCH) for _ in range(max(10, sizes.predictions // 10))][5:]
+    arrow = {name: await predict_streams(client, rows, batches, sizes) for name, batches in STREAMS.items()}
     clients = [await HttpClient.connect(port) for _ in range(CLIENTS)]
     together: list[float] = []
 
@@ -142,7 +147,8 @@ async def measure(
         "first_deletion_ms": round(1000 * first, 1),
         "one_client": {"deletions": sizes.singles, **spread(singles)},
         "one_row": {"predictions": len(row_s), **spread(row_s)},
-        "batches": {"rows": BATCH, **spread(batch_s), "rows_per_second": round(BATCH * len(batch_s) / sum(batch_s))},
+        "batches": {"rows": BATCH, **spread(batch_s), "rows_per_second": round(BATCH / float(np.median(batch_s)))},
+        **arrow,
         "many_clients": {
             "clients": CLIENTS,
             "deletions": len(together),
@@ -151,6 +157,25 @@ async def measure(
             **spread(together),
         },
     }
+
+
+async def predict_streams(
+    client: HttpClient, rows: npt.NDArray[np.float32], batches: int, sizes: Sizes
+) -> dict[str, Any]:
+    """Send Arrow streams of some batches, one after the other."""
+    count = BATCH * batches
+    table = pa.table({"features": pa.FixedSizeListArray.from_arrays(pa.array(rows[:count].ravel()), FEATURES)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=BATCH)
+    body, seconds = sink.getvalue().to_pybytes(), []
+    for _ in range(max(15, sizes.predictions // (4 * batches))):
+        started = time.perf_counter()
+        answer = await client.post_bytes("/v1/predictions", body, kind=MEDIA_TYPE)
+        seconds.append(time.perf_counter() - started)
+        assert pa.ipc.open_stream(answer).read_all().num_rows == count
+    seconds = seconds[5:]
+    return {"rows": count, **spread(seconds), "rows_per_second": round(count / float(np.median(seconds)))}
 
 
 def rows_by_hand(run: raymu.Run, rows: npt.NDArray[np.float32], repeats: int) -> float:
@@ -174,7 +199,9 @@ def summary(result: Mapping[str, Any]) -> str:
         f"while earlier ones are carried out; {many['clients']} clients: {many['per_second']:,} a second, "
         f"{many['server_cpu_ms_each']:.1f} ms of CPU time each with all that follows; a row is predicted in "
         f"{row['median_ms']:.1f} ms (99 of 100 within {row['p99_ms']:.1f} ms), batches of {batches['rows']} rows "
-        f"{batches['rows_per_second']:,} rows a second, {batches['of_by_hand']:.3f}x the stacked modules by hand; load of "
+        f"{batches['rows_per_second']:,} rows a second in JSON, {batches['of_by_hand']:.3f}x the stacked modules by hand, "
+        f"{result['arrow']['of_by_hand']:.3f}x in Arrow, and {result['arrow_of_many']['of_by_hand']:.3f}x in streams of "
+        f"{STREAMS['arrow_of_many']} batches; load of "
         f"the machine {result['load_before']} before"
     )
 
@@ -207,7 +234,8 @@ def main() -> None:
             by_hand = rows_by_hand(run, rows, 10 if arguments.smoke else 200)
         with service(folder / "run", folder) as (port, process):
             result = asyncio.run(measure(port, process, iter(ids.tolist()), rows, sizes))
-    result["batches"]["of_by_hand"] = round(result["batches"]["rows_per_second"] / by_hand, 3)
+    for name in ("batches", *STREAMS):
+        result[name]["of_by_hand"] = round(result[name]["rows_per_second"] / by_hand, 3)
     write_document(EXPERIMENT.results[0], {"load_before": round(load, 1), **result}, is_smoke=arguments.smoke)
 
 

@@ -760,6 +760,17 @@ class Run:
             lambda ensemble: (ensemble.generation.number, ensemble.predict(rows)), self._require_nothing_lost
         )
 
+    def predict_if_loaded(self, features: Rows) -> tuple[int, npt.NDArray[np.float32]] | None:
+        """Predict as `predict_with_generation` does, if nothing has to be read or waited for; None otherwise.
+
+        The check that the run still serves the generation takes microseconds, before and after.
+        """
+        return self._served.answer_if_loaded(lambda ensemble: (ensemble.generation.number, ensemble.predict(features)))
+
+    def samples_of(self, table: object) -> Rows:
+        """Return the samples of a table in memory, as `predict` takes them. Raises DataInvalid."""
+        return self._rows(table)
+
     def evaluate(self, features: Rows | object, labels: Targets | None = None) -> Evaluation:
         """Measure the score of the current generation: the accuracy, or R2 of numbers.
 

@@ -78,6 +78,24 @@ class ServedEnsemble:
             f"the run was changed {ATTEMPTS} times while it predicted, before each end; predict fewer samples at once"
         )
 
+    def answer_if_loaded(self, compute: Callable[[Ensemble], Answer]) -> Answer | None:
+        """Compute an answer with the loaded ensemble; None if that is not served now, or if to say so takes a wait."""
+        ensemble = self._loaded()
+        if ensemble is None:
+            return None
+        answer = compute(ensemble)
+        return answer if self._loaded() is ensemble else None
+
+    def _loaded(self) -> Ensemble | None:
+        """Return the loaded ensemble if it is the served one; None otherwise, or while another thread finds out."""
+        if not self._watch.is_local or not self._loading.acquire(blocking=False):
+            return None
+        try:
+            mark = self._watch.mark()
+            return self._ensemble if mark is not None and mark == self._mark else None
+        finally:
+            self._loading.release()
+
     def close(self) -> None:
         """Close the connection to the journal. A later call opens it again."""
         self._watch.close()

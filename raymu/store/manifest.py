@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import chain
 from typing import Any, Literal
 from uuid import uuid4
@@ -24,7 +25,7 @@ FORMAT = 1
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that what follows from it is computed once
 class RunManifest:
     """The settings of a run, and facts that were derived from its data."""
 
@@ -92,7 +93,7 @@ class RunManifest:
         """The classes that the run tells apart."""
         return ClassTable(count=self.classes, names=self.class_names)
 
-    @property
+    @cached_property
     def form(self) -> SampleForm:
         """The form that samples are read in."""
         task = Config.parse(self.config).task

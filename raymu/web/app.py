@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import generate_latest
@@ -19,8 +19,8 @@ from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from raymu.text import one_line
 from raymu.web.access_log import AccessLog
+from raymu.web.bodies import DirectRoute, body_document, describe_bodies, json_answer, read_body, read_json
 from raymu.web.documents import (
-    PredictionAnswer,
     PredictionBody,
     Problem,
     RequestAnswer,
@@ -34,22 +34,20 @@ from raymu.web.opendsr import OpenDsr
 from raymu.web.opendsr_routes import opendsr_routes
 from raymu.web.page_content import PageContent
 from raymu.web.pages import add_pages
-from raymu.web.predicting import predict
+from raymu.web.prediction_route import prediction_route
+from raymu.web.refusals import Refused
 from raymu.web.served_run import ServedRun
 from raymu.web.submission import error_status, outcome_of, status_of, submit
 from raymu.web.tokens import RIGHTS, Right, Tokens
 
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 }
-
-
-class Refused(Exception):
-    """A call that is answered with a problem."""
-
-    def __init__(self, status: int, problem: str) -> None:
-        super().__init__(problem)
-        self.status, self.problem = status, problem
 
 
 def build_app(
@@ -100,11 +98,7 @@ def build_app(
 
     def needs(right: Right) -> Callable[[Request], Awaitable[None]]:
         async def check(request: Request) -> None:  # not a plain function, which would be called in a thread each time
-            role = request.state.role
-            if role is None:
-                raise Refused(401, "a valid token is needed, as Authorization: Bearer TOKEN")
-            if right not in RIGHTS[role]:
-                raise Refused(403, f"a token of the role {role} may not do this")
+            require(request, right)
 
         return check
 
@@ -115,21 +109,20 @@ def build_app(
             raise Refused(422, f"name the run, as run: one of {', '.join(served_runs)}")
         return _known(served_runs, name)
 
-    @app.post(
+    requests = APIRouter(route_class=DirectRoute)
+
+    @requests.post(
         "/v1/requests",
         status_code=202,
         response_model=RequestAnswer,
         responses={200: {"model": RequestAnswer, "description": "All of it was revoked before."}},
-        dependencies=[Depends(needs(Right.REVOKE))],
+        openapi_extra={**body_document(RequestBody), "parameters": [_KEY_PARAMETER]},
     )
-    async def make_request(
-        body: RequestBody,
-        request: Request,
-        response: Response,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_KEY_LENGTH)] = None,
-    ) -> Any:
+    async def make_request(request: Request) -> Response:
         """Accept a deletion. It is committed, and will be carried out, once this answers 202."""
-        revocation = body.revocation(idempotency_key)
+        require(request, Right.REVOKE)
+        body = await read_body(await request.body(), read_json(RequestBody))
+        revocation = body.revocation(_key_of(request))
         chosen = [_known(served_runs, body.run)] if body.run is not None else list(served_runs.values())
         results = await submit(chosen, revocation)
         outcomes = [outcome_of(served.name, result) for served, result in zip(chosen, results, strict=True)]
@@ -138,10 +131,10 @@ def build_app(
         if status >= 400 and not any(outcome.status == "accepted" for outcome in outcomes):
             problem = "; ".join(f"{outcome.run}: {outcome.problem}" for outcome in outcomes if outcome.problem)
             return JSONResponse({"error": problem, **RequestAnswer(runs=outcomes).model_dump()}, status)
-        response.status_code = status
-        if location := next((outcome.location for outcome in outcomes if outcome.location), None):
-            response.headers["Location"] = location
-        return RequestAnswer(runs=outcomes)
+        location = next((outcome.location for outcome in outcomes if outcome.location), None)
+        return json_answer(RequestAnswer(runs=outcomes), status, {"Location": location} if location else None)
+
+    app.include_router(requests)
 
     @app.get("/v1/requests/{request_id}", dependencies=[Depends(needs(Right.READ))])
     async def read_request(request_id: str, request: Request) -> RequestState:
@@ -166,11 +159,7 @@ def build_app(
         statuses = await asyncio.gather(*(asyncio.to_thread(served.run.status) for served in served_runs.values()))
         return {"runs": {name: to_tree(status) for name, status in zip(served_runs, statuses, strict=True)}}
 
-    @app.post("/v1/predictions", dependencies=[Depends(needs(Right.PREDICT))])
-    async def make_predictions(body: PredictionBody) -> PredictionAnswer:
-        """Predict samples. All predictions are of one generation, which is named."""
-        served = run_of(body.run)
-        return await asyncio.to_thread(predict, served.run, served.name, body)
+    app.include_router(prediction_route(served_runs, run_of=run_of, require=require))
 
     @app.get("/healthz")
     async def read_health() -> dict[str, str]:
@@ -200,6 +189,8 @@ def build_app(
     if opendsr is not None:
         app.include_router(opendsr_routes(opendsr, needs))
 
+    describe_bodies(app, RequestBody, PredictionBody)
+
     @app.exception_handler(Refused)
     async def answer_refusal(_request: Request, refusal: Refused) -> JSONResponse:
         headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
@@ -223,10 +214,26 @@ def build_app(
     return app
 
 
+def require(request: Request, right: Right) -> None:
+    """Refuse a call whose caller does not have a right."""
+    role = request.state.role
+    if role is None:
+        raise Refused(401, "a valid token is needed, as Authorization: Bearer TOKEN")
+    if right not in RIGHTS[role]:
+        raise Refused(403, f"a token of the role {role} may not do this")
+
+
 def _known(served_runs: Mapping[str, ServedRun], name: str) -> ServedRun:
     if name not in served_runs:
         raise Refused(404, f"no run of this service has that name; it has {', '.join(served_runs)}")
     return served_runs[name]
+
+
+def _key_of(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise Refused(422, f"Idempotency-Key: give 1 to {MAX_KEY_LENGTH} letters, or no key")
+    return key
 
 
 def _find_receipt(served_runs: Mapping[str, ServedRun], request_id: str) -> tuple[ServedRun, Receipt]:

@@ -11,9 +11,12 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raymu.web.access_log import AccessLog
+from raymu.web.refusals import media_type_of
 from raymu.web.tokens import Role, Token, Tokens
 
 Respond: TypeAlias = Callable[[int, str], Awaitable[None]]
+PREDICTIONS = "/v1/predictions"
+ARROW = b"application/vnd.apache.arrow.stream"
 COOKIE = "raymu_token"
 """The cookie that keeps the token of a person at a browser."""
 _FOR_PEOPLE = ("/requests", "/runs/", "/find", "/sign-in", "/sign-out")
@@ -39,7 +42,7 @@ class Guard:
     which right they need.
 
     Pages of other sites can send forms and plain texts to this machine without being asked, but no JSON. So the routes for
-    programs take no other body.
+    programs take no other body, except that of predictions, which takes an Arrow stream too.
     """
 
     def __init__(self, app: ASGIApp, *, tokens: Tokens, log: AccessLog, limits: Limits, is_open: bool) -> None:
@@ -80,7 +83,7 @@ class Guard:
                 await _refuse(watched, 413, _too_long(self._limits.body_bytes))
             elif (wait_s := self._wait_s(token, scope)) > 0:
                 await _refuse(watched, 429, "too many calls; wait, and call again", wait_s=wait_s)
-            elif scope["method"] in _WITH_BODY and not _is_for_people(scope) and not _is_json(scope):
+            elif scope["method"] in _WITH_BODY and not _is_for_people(scope) and not _is_of_programs(scope):
                 await _refuse(watched, 415, "the body is no JSON; send it with Content-Type: application/json")
             else:
                 await self._app(scope, _limited(receive, self._limits.body_bytes), watched)
@@ -134,12 +137,12 @@ def _is_for_people(scope: Scope) -> bool:
     return scope["path"] == "/" or scope["path"].startswith(_FOR_PEOPLE)
 
 
-def _is_json(scope: Scope) -> bool:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            kind = value.partition(b";")[0].strip().lower()
-            return bool(kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json")))
-    return False
+def _is_of_programs(scope: Scope) -> bool:
+    """Return whether a body is of a kind that no page of another site can send without being asked."""
+    kind = media_type_of(scope)
+    if kind == ARROW and scope["path"] == PREDICTIONS:
+        return True
+    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
 
 def _declared_bytes(scope: Scope) -> int:

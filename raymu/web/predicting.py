@@ -1,5 +1,9 @@
-"""Predictions of the service: a body becomes a table of samples, and the model's outputs become an answer."""
+"""Predictions of the service: a body becomes samples, and the model's outputs become an answer, in JSON or in Arrow."""
 
+import asyncio
+import json
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,38 +13,54 @@ import pyarrow as pa
 from raymu.api import Run
 from raymu.config import TargetName
 from raymu.core.arrays import Probabilities
+from raymu.data.rows import Rows
 from raymu.errors import DataInvalid
 from raymu.text import one_line
+from raymu.web.arrow_stream import write_stream
 from raymu.web.documents import PredictionAnswer, PredictionBody
 
+AT_ONCE_S = 0.002
+"""Predictions that take less are made where calls are answered. Others get a thread, and other calls go on meanwhile."""
 _SOURCE = "the body"
 
 
-def predict(run: Run, name: str, body: PredictionBody) -> PredictionAnswer:
-    """Predict samples with the generation that is served now.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Outputs:
+    """What a generation says of samples."""
 
-    Raises:
-        DataInvalid: The samples do not fit the run.
-        RaymuError: What `Run.predict` raises.
-    """
-    generation, outputs = run.predict_with_generation(_samples(run, body))
-    manifest = run.manifest
-    classes, target = manifest.class_table, manifest.form.target
-    names = [classes.label(number) for number in range(outputs.shape[1])]
-    shows_outputs = target is not TargetName.REGRESSION and not body.labels_only
-    return PredictionAnswer(
-        run=name,
-        generation=generation,
-        names=list(map(str, names)),
-        labels=_labels(outputs, names, target),
-        probabilities=outputs.tolist() if shows_outputs else None,
-    )
+    generation: int
+    outputs: Probabilities
+    """(samples, outputs) float32: probabilities, or numbers."""
 
 
-def _samples(run: Run, body: PredictionBody) -> pa.Table | npt.NDArray[Any]:
+class Predictor:
+    """Predicts samples of one run: at once what takes little, the rest in a thread."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._least_s: dict[int, float] = {}
+        """Number of digits of the number of samples, in binary -> least seconds that so many took."""
+
+    async def predict(self, samples: Rows) -> Outputs:
+        """Predict with the generation that is served now. Raises what `Run.predict` raises."""
+        size = len(samples).bit_length()
+        if self._least_s.get(size, AT_ONCE_S) < AT_ONCE_S and (answer := self._run.predict_if_loaded(samples)):
+            return Outputs(generation=answer[0], outputs=answer[1])
+        return await asyncio.to_thread(self._predict, samples, size)
+
+    def _predict(self, samples: Rows, size: int) -> Outputs:
+        started = time.perf_counter()
+        generation, outputs = self._run.predict_with_generation(samples)
+        seconds = time.perf_counter() - started
+        self._least_s[size] = min(seconds, self._least_s.get(size, seconds))
+        return Outputs(generation=generation, outputs=outputs)
+
+
+def samples_of_document(run: Run, body: PredictionBody) -> Rows:
+    """Return the samples of a JSON body. Raises DataInvalid."""
     try:
         if body.rows is not None:
-            return pa.Table.from_pylist(body.rows)
+            return run.samples_of(pa.Table.from_pylist(body.rows))
         features = np.array(body.features)
         if features.dtype.kind not in "iuf":
             raise ValueError("they are not numbers of one shape")
@@ -51,6 +71,80 @@ def _samples(run: Run, body: PredictionBody) -> pa.Table | npt.NDArray[Any]:
     return (
         features.astype(np.float32) if features.dtype.kind == "f" or not run.manifest.has_integer_inputs else features
     )
+
+
+def samples_of_table(run: Run, table: pa.Table) -> Rows:
+    """Return the samples of a table. One column of floats in lists of one length stays where it is. Raises DataInvalid."""
+    try:
+        samples = _lists(run, table)
+        return run.samples_of(table) if samples is None else samples
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
+        raise DataInvalid(_SOURCE, f"the samples cannot be read ({one_line(error)}); send the run's columns") from error
+
+
+def _lists(run: Run, table: pa.Table) -> npt.NDArray[Any] | None:
+    form, name = run.manifest.form, run.config.data.features
+    if form.columns is not None or not isinstance(name, str) or table.column_names != [name]:
+        return None
+    column = table.column(0).combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        return None
+    shape: tuple[int, ...] = ()
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        if column.type.permutation is not None and list(column.type.permutation) != sorted(column.type.permutation):
+            return None
+        shape, column = tuple(column.type.shape), column.storage
+    if not pa.types.is_fixed_size_list(column.type) or column.type.value_type != pa.float32() or column.null_count:
+        return None
+    values = column.flatten()
+    if values.null_count:
+        return None
+    return np.asarray(values.to_numpy(zero_copy_only=True).reshape(len(column), *(shape or (column.type.list_size,))))
+
+
+def json_document(run: Run, name: str, answer: Outputs, *, labels_only: bool) -> PredictionAnswer:
+    """Return predictions as a JSON answer."""
+    names, target = _names(run, answer), run.manifest.form.target
+    shows_outputs = target is not TargetName.REGRESSION and not labels_only
+    return PredictionAnswer(
+        run=name,
+        generation=answer.generation,
+        names=list(map(str, names)),
+        labels=_labels(answer.outputs, names, target),
+        probabilities=answer.outputs.tolist() if shows_outputs else None,
+    )
+
+
+def arrow_stream(run: Run, name: str, answer: Outputs, *, labels_only: bool) -> bytes:
+    """Return predictions as an Arrow stream.
+
+    Its columns are `label`, the class of each sample, or `labels`, the list of its labels, or `values`, its numbers; and
+    `probabilities`, unless they are left out. The metadata of the schema have `raymu.run`, `raymu.generation` and
+    `raymu.names`, a JSON list of the classes, labels or columns of numbers.
+    """
+    names, target, outputs = _names(run, answer), run.manifest.form.target, answer.outputs
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), outputs.shape[1])
+    columns: dict[str, pa.Array] = {}
+    match target:
+        case TargetName.CLASSES:
+            columns["label"] = pa.array(names).take(pa.array(outputs.argmax(axis=1)))
+        case TargetName.LABELS:
+            columns["labels"] = pa.array(_labels(outputs, names, target), type=pa.list_(pa.array(names).type))
+        case TargetName.REGRESSION:
+            columns["values"] = lists
+    if target is not TargetName.REGRESSION and not labels_only:
+        columns["probabilities"] = lists
+    facts = {
+        "raymu.run": name,
+        "raymu.generation": str(answer.generation),
+        "raymu.names": json.dumps(list(map(str, names))),
+    }
+    return write_stream(pa.table(columns).replace_schema_metadata(facts))
+
+
+def _names(run: Run, answer: Outputs) -> list[Any]:
+    classes = run.manifest.class_table
+    return [classes.label(number) for number in range(answer.outputs.shape[1])]
 
 
 def _labels(outputs: Probabilities, names: list[Any], target: TargetName) -> list[Any]:

@@ -50,6 +50,11 @@ class JournalWatch:
         self._status: tuple[int, ...] = ()
         self._opened = 0
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a mark is taken from a file of this machine, and so without a wait."""
+        return self._file is not None
+
     def mark(self) -> Hashable | None:
         """Return what stands for the journal as it is now. As long as it is the same, nothing was written in between.
 
