@@ -48,7 +48,7 @@ from raymu.service.shard_tables import LeftOut, write_shard
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.keys import RunKeys
 from raymu.store.run import RunStore
-from raymu.training.probe import SAMPLES
+from raymu.training.row_checks import PROBE_SAMPLES
 
 PART_BYTES = 64 * 2**20
 """Bytes of the table that a task reads: enough that its start does not matter, and that the driver has few objects to
@@ -363,7 +363,7 @@ def _place(location: str, placement: bytes, pieces: bytes, part: int) -> tuple[b
         for piece in read:
             for table in piece.batches(how.reading.columns):
                 is_first = part == 0 and facts.head is None
-                batch = place_batch(how, table, head=HEAD_ROWS if is_first else 0, kept=SAMPLES)
+                batch = place_batch(how, table, head=HEAD_ROWS if is_first else 0, kept=PROBE_SAMPLES)
                 if facts.add(batch) and batch.rows is not None:
                     placed.append((batch.rows, batch.shards))
                     keys.append(batch.keys)

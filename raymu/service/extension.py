@@ -29,6 +29,7 @@ from raymu.service.shard_tables import grow_shard
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore, routes_writer
 from raymu.text import one_line, plural
+from raymu.training.checks import spec_for_rows
 
 _SHOWN = 3
 """Ids that a message names."""
@@ -169,7 +170,7 @@ def read_new_samples(
         revoked_by=[*([own] if is_left_out else []), *(registered if not is_refused else [])],
         refused=[*([] if is_left_out else [own]), *(registered if is_refused else [])],
         held=HeldForm(schema=store.open_table(tables[0]).schema, input_shape=manifest.input_shape, first=first),
-        spec=None if manifest.columns is None else spec_of(store),
+        spec=None if manifest.columns is None else spec_for_rows(spec_of(store)),
     )
     rows = rows_here(stream, placement, store)
     placed = PlacedSamples(stream, placement, rows, location=store.files.display_location)

@@ -17,12 +17,9 @@ from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING
 from raymu.data.columns import kept_features
 from raymu.data.frames import TableData
-from raymu.data.ids import as_sample_ids
 from raymu.data.rows import Columns, Rows
 from raymu.data.run_table import from_arrow, to_arrow
 from raymu.data.sample_form import SampleForm
-from raymu.data.scalars import as_id
-from raymu.data.spellings import spelling_in, spellings
 from raymu.data.table_files import require_no_secret
 from raymu.data.table_reading import TableReading, open_table
 from raymu.data.tables import SampleTable, read_test_data
@@ -31,31 +28,33 @@ from raymu.errors import (
     DataInvalid,
     DeviceUnavailable,
     RaymuError,
-    RequestInvalid,
     StorageFailed,
-    UnknownOwner,
-    UnknownSamples,
 )
 from raymu.service.held_out import held_out_table
 from raymu.service.known_revocations import KnownRevocations, has_registered
+from raymu.service.named_samples import NamedSamples
 from raymu.service.phase import PROBING, begin_phase
-from raymu.service.placed_facts import PlacedFacts
 from raymu.service.placed_here import rows_here
 from raymu.service.placed_samples import PlacedSamples, RowsMaker
 from raymu.service.placement import Placement
+from raymu.service.shard_checks import check_shards, shards_of_one_class
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from raymu.text import one_line, plural
-from raymu.training.checks import check_repeatable, check_rows, check_training, example_inputs, with_inputs
+from raymu.text import plural
+from raymu.training.checks import (
+    check_repeatable,
+    check_rows,
+    check_training,
+    example_inputs,
+    spec_for_rows,
+    with_inputs,
+)
 from raymu.training.code_record import record_code
 from raymu.training.normalizer import PIXELS
 from raymu.training.probe import few_samples
 from raymu.training.spec import TrainingSpec
 from raymu.training.tasks import columns_of_factory
-
-_SHOWN = 8
-"""Shards that a line names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -137,7 +136,7 @@ def prepare_run(
     form = reading.form
     if form.columns is not None and config.data.features == ALL_COLUMNS:
         config = replace(config, data=replace(config.data, features=form.columns))
-    named = _Named.of(exclude, exclude_owners, has_integer_ids=reading.has_integer_ids(stream.schema))
+    named = NamedSamples.of(exclude, exclude_owners, has_integer_ids=reading.has_integer_ids(stream.schema))
     registered = KnownRevocations.of_registry(config.registry) if config.registry else None
     is_refused = config.registry is not None and config.registry.when_revoked == "refuse"
     placement = Placement(
@@ -172,7 +171,7 @@ def _prepared(
     store: RunStore,
     placed: PlacedSamples,
     reading: TableReading,
-    named: "_Named",
+    named: NamedSamples,
     *,
     new_folders: tuple[Path, ...],
     inexact: bool,
@@ -197,8 +196,8 @@ def _prepared(
     plan, base = with_inputs(plan, head).with_base()
     if config.data.track_accuracy:
         read_test_data(config.data, classes, plan.input_shape, form)
-    _check_shards(config, facts, source)
-    single = _shards_of_one_class(facts, form.target)
+    check_shards(config, facts, source)
+    single = shards_of_one_class(facts, form.target)
     placed.leave_out(named.left_out_ids(facts), named.left_out_owners(facts, has_owners=config.data.owner is not None))
     if any(facts.refused):
         raise DataInvalid(source, has_registered(sum(facts.refused)))
@@ -239,63 +238,12 @@ def _prepared(
     )
 
 
-def _spec_of_task(config: Config, reading: TableReading) -> TrainingSpec:
-    """Return settings from which the task that checks rows is built."""
+def _spec_of_task(config: Config, reading: TableReading) -> TrainingSpec | None:
+    """Return settings from which the task that checks rows is built; None if it accepts all. Raises ConfigInvalid."""
     columns = reading.form.columns or ()
     count = 1 if reading.classes is None else reading.classes.count
-    return TrainingSpec.of(config, input_shape=(), classes=count, columns=columns, column_kinds=reading.form.kinds)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Named:
-    """The samples and owners that are left out, as they were named."""
-
-    ids: tuple[SampleId, ...]
-    owners: tuple[str, ...]
-    has_integer_ids: bool
-    problem: RequestInvalid | None = None
-    """What is wrong with a name. The table's own problems come first."""
-
-    @classmethod
-    def of(cls, ids: Collection[SampleId], owners: Collection[SampleId], *, has_integer_ids: bool) -> "_Named":
-        try:
-            return cls(
-                ids=tuple(as_sample_ids(ids, integers=has_integer_ids)),
-                owners=tuple(str(_id_as_kept(owner)) for owner in owners),
-                has_integer_ids=has_integer_ids,
-            )
-        except RequestInvalid as error:
-            return cls(ids=(), owners=(), has_integer_ids=has_integer_ids, problem=error)
-
-    @property
-    def spelled_ids(self) -> frozenset[SampleId]:
-        return frozenset(form for sample_id in self.ids for form in spellings(sample_id))
-
-    @property
-    def spelled_owners(self) -> frozenset[str]:
-        return frozenset(str(form) for owner in self.owners for form in spellings(owner))
-
-    def left_out_ids(self, facts: PlacedFacts) -> Collection[SampleId]:
-        """Return the ids that are left out, as the table spells them. Raises RequestInvalid, UnknownSamples."""
-        if self.problem is not None:
-            raise self.problem
-        known = frozenset(row.sample_id for row in facts.named)
-        excluded = frozenset(spelling_in(known, sample_id) for sample_id in self.ids)
-        if unknown := sorted(excluded - known, key=str):
-            raise UnknownSamples([str(sample_id) for sample_id in unknown[:3]], len(unknown))
-        return excluded
-
-    def left_out_owners(self, facts: PlacedFacts, *, has_owners: bool) -> Collection[str]:
-        """Return the owners whose samples are left out, as the table spells them. Raises RequestInvalid, UnknownOwner."""
-        if self.owners and not has_owners:
-            raise RequestInvalid(
-                "owners can be left out of a run that knows them: set data.owner, or exclude samples by id"
-            )
-        known = frozenset(row.owner for row in facts.named if row.owner is not None)
-        excluded = frozenset(str(spelling_in(known, owner)) for owner in self.owners)
-        if unknown := sorted(excluded - known):
-            raise UnknownOwner(unknown[0])
-        return excluded
+    spec = TrainingSpec.of(config, input_shape=(), classes=count, columns=columns, column_kinds=reading.form.kinds)
+    return spec_for_rows(spec)
 
 
 def sample_homes(table: SampleTable, partition: PartitionConfig) -> tuple[Indices, Indices]:
@@ -402,25 +350,6 @@ def _check_model(plan: TrainingSpec) -> bool:
     return has_batch_norm
 
 
-def _check_shards(config: Config, facts: PlacedFacts, path: str) -> None:
-    """Raise DataInvalid for shards that cannot be trained. Excluded samples count."""
-    partition = config.partition
-    assert facts.lowest is not None
-    assert facts.highest is not None
-    if (facts.lowest.min(axis=0) == facts.highest.max(axis=0)).all():
-        raise DataInvalid(
-            path,
-            f"column {', '.join(config.data.label_columns)} has the same label in all rows; training needs two or more",
-        )
-    for shard, count in enumerate(facts.counts.tolist()):
-        what = f"shard {shard} of {partition.shards}"
-        if not count:
-            raise DataInvalid(path, f"{what} would hold no samples; use fewer shards")
-        if count < partition.slices:
-            held = plural(count, "sample")
-            raise DataInvalid(path, f"{what} would hold {held} for {partition.slices} slices; use fewer")
-
-
 def _standardised_integers(plan: TrainingSpec, features: Rows) -> list[str]:
     """Return the line that says that a user's model gets integers as measurements, which the numbers of tokens are not."""
     if isinstance(features, Columns) or not plan.has_factory or plan.normalize != "shard":
@@ -428,26 +357,3 @@ def _standardised_integers(plan: TrainingSpec, features: Rows) -> list[str]:
     if features.dtype.kind not in "iu" or features.dtype in PIXELS:
         return []
     return ["features are integers and are standardised; set data.normalize: none if they are the numbers of tokens"]
-
-
-def _shards_of_one_class(facts: PlacedFacts, target: TargetName) -> list[str]:
-    """Return the line that says which shards hold a single class, if some do: they are trained all the same."""
-    if target is not TargetName.CLASSES:
-        return []
-    assert facts.lowest is not None
-    assert facts.highest is not None
-    single, count = np.flatnonzero(facts.lowest[:, 0] == facts.highest[:, 0]).tolist(), len(facts.counts)
-    if not single:
-        return []
-    shown = ", ".join(str(shard) for shard in single[:_SHOWN]) + (", ..." if len(single) > _SHOWN else "")
-    noun = "shard" if len(single) == 1 else "shards"
-    return [
-        f"{noun} {shown} of {count}: a single class, which is all that they can learn; fewer shards would mix classes"
-    ]
-
-
-def _id_as_kept(value: SampleId) -> SampleId:
-    try:
-        return as_id(value)
-    except ValueError as error:
-        raise RequestInvalid(f"{one_line(error)}; leave it out") from error

@@ -9,7 +9,7 @@ from raymu.data.rows import Rows, joined_rows
 from raymu.data.table_batches import Findings
 from raymu.service.placement import NamedRow, PlacedBatch
 from raymu.service.shard_tables import LeftOut
-from raymu.training.probe import SAMPLES
+from raymu.training.row_checks import PROBE_SAMPLES
 
 HEAD_ROWS = 256
 """Samples that a model of the user's is tried on."""
@@ -56,7 +56,7 @@ class PlacedFacts:
         self.revoked += batch.revoked
         self.refused = tuple(map(sum, zip_longest(self.refused, batch.refused, fillvalue=0)))
         self.head = batch.head if self.head is None else self.head
-        missing = SAMPLES - sum(len(labels) for _, labels in self._kept)
+        missing = PROBE_SAMPLES - sum(len(labels) for _, labels in self._kept)
         if missing and batch.kept is not None and batch.kept_labels is not None and len(batch.kept_labels):
             self._kept.append((batch.kept[:missing], batch.kept_labels[:missing]))
         return True

@@ -15,7 +15,7 @@ from raymu.service.placement import PlacedBatch, Placement, place_batch
 from raymu.service.shard_tables import LeftOut, write_shard
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.run import RunStore
-from raymu.training.probe import SAMPLES
+from raymu.training.row_checks import PROBE_SAMPLES
 
 
 class RowsHere:
@@ -40,7 +40,7 @@ class RowsHere:
         reading = self._placement.reading
         is_sound = True
         for part in self._stream.batches(reading.columns):
-            batch = place_batch(self._placement, part, head=HEAD_ROWS, kept=SAMPLES)
+            batch = place_batch(self._placement, part, head=HEAD_ROWS, kept=PROBE_SAMPLES)
             is_sound = is_sound and batch.rows is not None
             if is_sound and batch.rows is not None:
                 self._keys.add(batch.keys)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,11 @@ from raymu.data.table_reading import TableReading
 from raymu.data.tables import require_shape
 from raymu.errors import DataInvalid
 from raymu.service.known_revocations import KnownRevocations
-from raymu.training.checks import check_task_rows
-from raymu.training.spec import TrainingSpec
-from raymu.training.tasks import Task
+from raymu.training.row_checks import check_task_rows
+
+if TYPE_CHECKING:  # workers that place samples do without PyTorch
+    from raymu.training.spec import TrainingSpec
+    from raymu.training.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,11 +63,11 @@ class Placement:
     """Revocations whose samples are counted, since the table is refused if there are any."""
     held: HeldForm | None = None
     """The form of the run that samples are added to; None for a new run."""
-    spec: TrainingSpec | None = None
-    """The settings of the training, for a task that checks its rows; None for arrays."""
+    spec: "TrainingSpec | None" = None
+    """The settings of the training, for a task that checks its rows; None for one that accepts all, and for arrays."""
 
     @cached_property
-    def task(self) -> Task | None:
+    def task(self) -> "Task | None":
         """The task that checks rows. Raises ConfigInvalid."""
         return None if self.spec is None else self.spec.build_task()
 

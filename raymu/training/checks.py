@@ -24,6 +24,7 @@ from raymu.training.normalizer import Normalizer
 from raymu.training.optimizers import build_optimizer
 from raymu.training.probe import probe_training
 from raymu.training.randomness import seed_everything
+from raymu.training.row_checks import check_task_rows
 from raymu.training.spec import TrainingSpec
 from raymu.training.tasks import Task
 
@@ -101,6 +102,14 @@ def example_inputs(spec: TrainingSpec, rows: Columns, *, source: str) -> InputSp
         ) from error
 
 
+def spec_for_rows(spec: TrainingSpec) -> TrainingSpec | None:
+    """Return the settings by which each part of a table is checked; None if the task accepts every one.
+
+    Whoever has none of them needs no PyTorch to place samples. Raises ConfigInvalid if the task cannot be built.
+    """
+    return None if type(spec.build_task()).check is Task.check else spec
+
+
 def check_rows(spec: TrainingSpec, rows: Rows, *, source: str) -> None:
     """Check that the task can make inputs of samples which come later than those that a run was created from.
 
@@ -116,27 +125,6 @@ def check_rows(spec: TrainingSpec, rows: Rows, *, source: str) -> None:
     if not isinstance(rows, Columns):
         return
     check_task_rows(spec.build_task(), rows, name=str(spec.task), source=source)
-
-
-def check_task_rows(task: Task, rows: Columns, *, name: str, source: str) -> None:
-    """Let a task check rows, all of a table or a part of it.
-
-    Args:
-        task: The task.
-        rows: The rows.
-        name: What messages call the task.
-        source: The table, for messages.
-
-    Raises:
-        DataInvalid: A sample does not fit the task.
-        ConfigInvalid: The task fails on these samples.
-    """
-    try:
-        task.check(rows.table, source)
-    except RaymuError:
-        raise
-    except Exception as error:  # of a task of the user's
-        raise ConfigInvalid(f"task: {name} fails on {source} ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _may_take_integers(spec: TrainingSpec) -> bool:

@@ -25,11 +25,10 @@ from raymu.training.determinism import deterministic
 from raymu.training.places import places
 from raymu.training.randomness import random_state_kept, seed_everything
 from raymu.training.reachable import IN_GENERATOR, reachable
+from raymu.training.row_checks import PROBE_SAMPLES
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 
-SAMPLES = 8
-"""Samples that the probe trains on, if a shard has so many."""
 _CPU = torch.device("cpu")
 _MOST_LINES = 3
 _TENSOR = "a tensor"
@@ -58,7 +57,7 @@ def probe_training(spec: TrainingSpec, samples: ShardSamples) -> tuple[str, ...]
 
     Args:
         spec: Training as it is configured.
-        samples: Real samples, `SAMPLES` or fewer. Nothing is kept of them.
+        samples: Real samples, `PROBE_SAMPLES` or fewer. Nothing is kept of them.
 
     Returns:
         What differs, one line each, with what to do. Empty for parts that raymu has itself: its tests prove these.
@@ -74,7 +73,7 @@ def probe_training(spec: TrainingSpec, samples: ShardSamples) -> tuple[str, ...]
 
 def few_samples(features: Rows, labels: Targets) -> ShardSamples:
     """Return the first samples of a table as a shard of two slices, for the probe."""
-    count = min(SAMPLES, len(labels))
+    count = min(PROBE_SAMPLES, len(labels))
     return ShardSamples(
         hashes=np.arange(count, dtype=np.uint64),
         slices=np.arange(count, dtype=np.int64) // max(1, -(-count // 2)),
@@ -229,9 +228,9 @@ def constant_tensors(spec: TrainingSpec) -> dict[str, str]:
 def _train_on_noise(trainer: ShardTrainer, spec: TrainingSpec) -> None:
     """Train a little on samples that are nobody's: of noise, or of zeros for a task that keeps columns."""
     if spec.inputs:
-        batch, classifier = spec.blank(SAMPLES, _CPU), trainer.classifier
+        batch, classifier = spec.blank(PROBE_SAMPLES, _CPU), trainer.classifier
         classifier.model.train()
-        classifier.loss(classifier.forward(batch), classifier.target.blank(SAMPLES, spec.classes)).backward()
+        classifier.loss(classifier.forward(batch), classifier.target.blank(PROBE_SAMPLES, spec.classes)).backward()
         trainer.optimizer.step()
         return
     trainer.train_stage(noise_samples(spec), 0)
@@ -239,9 +238,9 @@ def _train_on_noise(trainer: ShardTrainer, spec: TrainingSpec) -> None:
 
 def noise_samples(spec: TrainingSpec) -> ShardSamples:
     """Return samples of noise, as arrays, for the probe."""
-    noise = np.random.default_rng(0).normal(size=(SAMPLES, *spec.input_shape)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(PROBE_SAMPLES, *spec.input_shape)).astype(np.float32)
     inputs = np.zeros_like(noise) if spec.takes_integers else noise
-    return few_samples(inputs, np.arange(SAMPLES) % spec.classes)
+    return few_samples(inputs, np.arange(PROBE_SAMPLES) % spec.classes)
 
 
 def _shortened(spec: TrainingSpec) -> TrainingSpec:

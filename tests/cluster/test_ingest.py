@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from raymu.errors import DataInvalid, DeviceUnavailable, RunInvalid
 from raymu.runtime import ingest
 from raymu.service.ingest import prepare_run
 from raymu.service.placement import PlacedBatch
+from raymu.store.finished_shard import FinishedShard
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
 from tests.support.object_store_server import ObjectStoreServer
@@ -53,6 +55,11 @@ def samples_of(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (run / "samples").iterdir()}
 
 
+def has_torch(process: psutil.Process) -> bool:
+    """Return whether a process has imported PyTorch, whose library it then has in memory."""
+    return "libtorch" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
 def test_a_run_trained_from_folders_is_the_one_that_a_process_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,17 +70,28 @@ def test_a_run_trained_from_folders_is_the_one_that_a_process_places(
     monkeypatch.setattr("raymu.core.fleet_choice.INGEST_ON_RAY_BYTES", 0)
     monkeypatch.setattr(ingest.RowsOnRay.__init__, "__kwdefaults__", {"part_bytes": 4000})
     placed, original = list[ingest.RowsOnRay](), ingest.RowsOnRay.place
+    with_torch, write = list[bool](), ingest.RowsOnRay.write
+    for process in own_processes("ray::IDLE"):
+        process.kill()  # other tests may have used it
 
     def watched(rows: ingest.RowsOnRay) -> Iterator[PlacedBatch]:
         placed.append(rows)
         return original(rows)
 
+    def watched_write(*values: Any) -> Iterator[FinishedShard]:
+        yield from write(*values)
+        with_torch.extend(map(has_torch, own_processes("ray::IDLE")))
+
     monkeypatch.setattr(ingest.RowsOnRay, "place", watched)
+    monkeypatch.setattr(ingest.RowsOnRay, "write", watched_write)
     control = ray.put(np.frombuffer(CONTROL * 20_000, dtype=np.uint8))
     capfd.readouterr()
     with raymu.train(settings(tmp_path / "all", fleet="ray"), run_dir=tmp_path / "run", **left_out) as run:
         assert run.generation is not None
     assert len(placed) == 1
+    assert with_torch
+    assert has_torch(psutil.Process()), "it is recognised"
+    assert not any(with_torch), "the import takes longer than to place millions of samples"
     assert capfd.readouterr() == ("", "")
     assert samples_of(tmp_path / "run") == samples_of(tmp_path / "here")
     routes = [RunStore(str(tmp_path / name)).manifest.routes for name in ("run", "here")]
