@@ -1,4 +1,4 @@
-"""The connector for Fides: what it would send is sent to a real service. Fides itself does not run: it needs servers of its own."""
+"""The connector for Fides: what it would send is sent to a real service. Fides, which needs its own servers, does not run."""
 
 import re
 from collections.abc import Iterator, Mapping
