@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from raymu.service.served_ensemble import ServedEnsemble
     from raymu.service.table_prediction import RowProgress, TablePrediction
     from raymu.service.tuning.report import TuningReport
+    from raymu.service.upgrade import RunUpgrade
     from raymu.service.verify.verify import Verification
     from raymu.store.manifest import RunManifest
     from raymu.training.ensemble_module import EnsembleModule
@@ -418,6 +419,34 @@ class Run:
             SamplesLost: No copy has the samples of a shard.
         """
         return self._call(Rebuild(data=None if data is None else table_data(data)), progress)
+
+    def pending_upgrade(self) -> RunUpgrade:
+        """Return what `upgrade` would do. Nothing is written."""
+        from raymu.service.upgrade import pending_upgrade
+
+        self.require_not_rolled_back()
+        return pending_upgrade(RunStore(self.location, trust=self.trust))
+
+    def upgrade(self, *, progress: Progress = no_progress) -> RunUpgrade:
+        """Write what an earlier version stored in another way as this version does. Damaged files are restored first.
+
+        Every part is written whole, or stays as it was, and what is done already is left alone. So an upgrade that was
+        interrupted is repeated. A run with nothing to upgrade is not taken over.
+
+        Args:
+            progress: Called after every trained stage, if work of the run was interrupted before.
+
+        Returns:
+            What was done.
+
+        Raises:
+            SamplesLost: No copy has the samples of a shard.
+            RunInvalid: The run is not trained yet.
+        """
+        pending = self.pending_upgrade()
+        if pending.steps:
+            self.rebuild(progress=progress)  # which a coordinator does, that upgrades a run as it takes it over
+        return pending
 
     def extend(
         self,

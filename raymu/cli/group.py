@@ -55,6 +55,7 @@ SECTIONS: Mapping[str, tuple[LazyCommand, ...]] = {
     "Keep": (
         LazyCommand("backup", "backup", "Back a run up, also while it is up."),
         LazyCommand("restore", "restore", "Restore a run from a backup."),
+        LazyCommand("upgrade", "upgrade", "Write an earlier version's run as this one."),
     ),
     "Serve": (
         LazyCommand("serve", "serve", "Serve deletions and predictions over HTTP."),

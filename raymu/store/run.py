@@ -392,6 +392,14 @@ class RunStore:
         payloads = (part.payload().to_pybytes() for part in parts)
         return [self.files.write_content(stem, ".arrow", each) for stem, each in zip(stems, payloads, strict=True)]
 
+    def needs_routes(self, added: Sequence[tuple[FileRef, ...] | None]) -> bool:
+        """Return whether samples have homes that nothing says, because an earlier version wrote no routes to them.
+
+        Args:
+            added: The routes of each extension, from the journal.
+        """
+        return self.config.data.owner is not None and self.manifest.routes_with(added) is None
+
     def make_routes(self, samples: Sequence[SampleFiles], *, extensions: int) -> None:
         """Make the run's routes again from its tables, and name them in the manifest.
 

@@ -44,12 +44,12 @@ def find_damage(store: RunStore, lineages: tuple[ShardLineage, ...]) -> list[Dam
 
 
 def restore_routes(store: RunStore, board: RevocationBoard) -> bool:
-    """Make the run's routes again from its tables if a file of them is missing or changed. Returns whether it did.
+    """Make the run's routes from its tables if a file of them is missing or changed, or if an earlier version wrote none.
 
-    Raises FileMissing, FileCorrupt, StorageFailed.
+    Returns whether it did. Raises FileMissing, FileCorrupt, StorageFailed.
     """
     refs = store.manifest.routes_with(board.added_routes)
-    if not refs or not any(store.files.damage(refs)):
+    if not (store.needs_routes(board.added_routes) if refs is None else any(store.files.damage(refs))):
         return False
     samples = [board.samples_of(shard) for shard in range(len(board.tables))]
     store.make_routes(samples, extensions=len(board.added_routes))

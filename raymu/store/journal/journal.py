@@ -237,6 +237,11 @@ class Journal:
         is_sound = bool(head.seal) and hmac.compare_digest(row.seal, snapshot_seal(head, row.payload, self._key))
         return (head, row.payload) if is_sound else None
 
+    @property
+    def missing_tables(self) -> tuple[str, ...]:
+        """Names of the tables that journals of earlier versions lack. Raises FileUnreadable."""
+        return tuple(table.name for table in LATER_TABLES if not self._database.has_table(table))
+
     def has_snapshot(self) -> bool:
         """Return whether there is a snapshot, sound or not."""
         if not self._database.has_table(SNAPSHOTS):
