@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,9 +19,9 @@ from raymu.data.tables import read_table
 from raymu.service.upgrade import UpgradePart, pending_upgrade
 from raymu.store.receipts import ReceiptRow
 from raymu.store.run import RunStore
-from tests.system.test_golden_runs import location
 
-__all__ = ["location"]
+GOLDEN_RUNS = Path(__file__).parents[1] / "golden_runs"
+EVERY = sorted(folder for version in GOLDEN_RUNS.iterdir() for folder in version.iterdir() if folder.is_dir())
 
 KILL = """
 import os, sys
@@ -44,6 +45,18 @@ RunFiles._write = killed
 with raymu.open_run(sys.argv[1]) as run:
     run.upgrade()
 """
+
+
+@pytest.fixture(params=EVERY, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a golden run, with its training file at the path in its settings."""
+    golden: Path = request.param
+    shutil.copytree(golden, tmp_path / "run")
+    for key in (tmp_path / "run").glob("*.key"):
+        key.chmod(0o600)  # which Git does not keep
+    shutil.copyfile(golden.with_suffix(".parquet"), tmp_path / "all.parquet")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "run"
 
 
 def hashes(run: Path) -> Mapping[str, str]:

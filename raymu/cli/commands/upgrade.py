@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @take_over_option
 @json_option
 def command(run_dir: str, is_checked: bool, address: str | None, as_json: bool) -> None:
-    """Write a run of an earlier version as this one does.
+    """Write an earlier version's run as this one.
 
     Earlier versions' runs work without it. Afterwards they open quicker, and more of them is checked. Every file is compared
     with its hash first, and restored as by `raymu rebuild`. It may be interrupted at any point, and repeated.

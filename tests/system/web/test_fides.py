@@ -104,8 +104,8 @@ def test_the_files_have_what_fides_asks_for() -> None:
         [(action, request)] = endpoint["requests"].items()
         assert (action, request.keys()) == ("delete", REQUEST_FIELDS)
         named = {param["name"] for param in request["param_values"]}
-        asked = set(re.findall("<([^<>]+)>", yaml.safe_dump([request["body"], request["headers"]])))
-        assert asked == named | {"privacy_request_id"}
+        placeholders = set(re.findall("<([^<>]+)>", yaml.safe_dump([request["body"], request["headers"]])))
+        assert placeholders == named | {"privacy_request_id"}
         assert all(param.keys() == {"name", "identity"} for param in request["param_values"])
     fields = {each["name"]: [field["name"] for field in each["fields"]] for each in DATASET["collections"]}
     assert fields == {
