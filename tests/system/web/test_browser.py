@@ -61,11 +61,11 @@ def test_a_person_signs_in_and_deletes_without_script(tmp_path: Path, pytestconf
         page.get_by_label("Strategy").select_option("sisa")
         page.get_by_role("button", name="Delete").click()
         until = time.monotonic() + 60
-        while not page.get_by_role("link", name="Download").count() and time.monotonic() < until:
+        while not page.get_by_role("link", name="Download the signed receipt").count() and time.monotonic() < until:
             time.sleep(0.2)
             page.reload()
         with page.expect_download() as download:
-            page.get_by_role("link", name="Download").click()
+            page.get_by_role("link", name="Download the signed receipt").click()
         assert download.value.suggested_filename.startswith("receipt-")
         request = page.url
         checker = browser.new_context(color_scheme="dark", storage_state=person.storage_state())
