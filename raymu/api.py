@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from raymu.service.model_bom import ModelBom
     from raymu.service.model_signature import ModelSignature
     from raymu.service.planning.forecast import Forecast
-    from raymu.service.prediction import Evaluation
+    from raymu.service.prediction import Evaluation, Predictions
     from raymu.service.served_ensemble import ServedEnsemble
     from raymu.service.table_prediction import RowProgress, TablePrediction
     from raymu.service.tuning.report import TuningReport
@@ -782,19 +782,21 @@ class Run:
         rows = self._rows(features)
         return self._served.answer(lambda ensemble: ensemble.predict(rows), self._require_nothing_lost)
 
-    def predict_with_generation(self, features: Rows | object) -> tuple[int, npt.NDArray[np.float32]]:
-        """Predict as `predict` does, and return the number of the generation with the predictions."""
-        rows = self._rows(features)
-        return self._served.answer(
-            lambda ensemble: (ensemble.generation.number, ensemble.predict(rows)), self._require_nothing_lost
-        )
+    def predict_marked(self, features: Rows | object) -> Predictions:
+        """Predict as `predict` does, with the number of the generation and a mark for each answer.
 
-    def predict_if_loaded(self, features: Rows) -> tuple[int, npt.NDArray[np.float32]] | None:
-        """Predict as `predict_with_generation` does, if nothing has to be read or waited for; None otherwise.
+        An answer is certain if its class stays the same whatever becomes of shards that are rewound, abstain, are patched,
+        or wait for a repair or for their group.
+        """
+        rows = self._rows(features)
+        return self._served.answer(lambda ensemble: ensemble.predict_marked(rows), self._require_nothing_lost)
+
+    def predict_if_loaded(self, features: Rows) -> Predictions | None:
+        """Predict as `predict_marked` does, if nothing has to be read or waited for; None otherwise.
 
         The check that the run still serves the generation takes microseconds, before and after.
         """
-        return self._served.answer_if_loaded(lambda ensemble: (ensemble.generation.number, ensemble.predict(features)))
+        return self._served.answer_if_loaded(lambda ensemble: ensemble.predict_marked(features))
 
     def samples_of(self, table: object) -> Rows:
         """Return the samples of a table in memory, as `predict` takes them. Raises DataInvalid."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
@@ -68,17 +69,24 @@ class PredictionWriter:
                 with suppress(OSError) if kind else nullcontext():
                     self._writer.close()
 
-    def write(self, predictions: Probabilities, ids: pa.Array | pa.ChunkedArray | None) -> None:
+    def write(
+        self,
+        predictions: Probabilities,
+        ids: pa.Array | pa.ChunkedArray | None,
+        *,
+        certain: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         """Add samples.
 
         Args:
             predictions: (samples, outputs): probabilities of classes or labels, or numbers.
             ids: (samples,); None if no ids are written.
+            certain: (samples,) marks of certainty; None if none are written.
 
         Raises:
             OSError: The file cannot be written.
         """
-        self._waiting.append(self._table(predictions, ids))
+        self._waiting.append(self._table(predictions, ids, certain))
         self.rows += len(predictions)
         if sum(table.num_rows for table in self._waiting) >= rows_at_once(predictions.shape[1]):
             self._flush()
@@ -91,7 +99,12 @@ class PredictionWriter:
             self._writer = _WRITERS[self._path.suffix](self._path, table.schema)
         self._writer.write_table(table)
 
-    def _table(self, predictions: Probabilities, ids: pa.Array | pa.ChunkedArray | None) -> pa.Table:
+    def _table(
+        self,
+        predictions: Probabilities,
+        ids: pa.Array | pa.ChunkedArray | None,
+        certain: npt.NDArray[np.bool_] | None,
+    ) -> pa.Table:
         columns = [] if self._id_name is None else [(self._id_name, ids)]
         labels = [self._classes.label(number) for number in range(predictions.shape[1])]
         by_label = [(label, pa.array(column)) for label, column in zip(labels, predictions.T, strict=True)]
@@ -103,6 +116,8 @@ class PredictionWriter:
             case TargetName.REGRESSION:
                 has_names = self._classes.names
                 columns += [(str(label) if has_names else f"value_{label}", values) for label, values in by_label]
+        if certain is not None:
+            columns.append(("certain", pa.array(certain)))
         if not self._labels_only and self._target is not TargetName.REGRESSION:
             columns += [(f"probability_{label}", values) for label, values in by_label]
         return pa.Table.from_arrays([column for _, column in columns], names=[name for name, _ in columns])

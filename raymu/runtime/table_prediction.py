@@ -48,7 +48,7 @@ class SpanPredictor:
             location: The run.
             trust: The demands of the run that are followed.
             data: The table.
-            generation: The generation to predict with, encrypted.
+            generation: The generation to predict with, and the shards that requests wait for, encrypted.
         """
         self._location, self._trust, self._data, self._generation = location, trust, data, generation
 
@@ -84,8 +84,10 @@ class SpanPredictor:
 
     @cached_property
     def _ensemble(self) -> Ensemble:
-        generation: Generation = self._cipher.decrypt(self._generation)
-        return Ensemble(self._store, generation)
+        generation: Generation
+        awaited: frozenset[int]
+        generation, awaited = self._cipher.decrypt(self._generation)
+        return Ensemble(self._store, generation, awaited=awaited)
 
 
 class _TableAbsent(DataInvalid):
@@ -139,7 +141,12 @@ def _predicted(
     assert isinstance(rows.data, str), "a table in memory is in one process"
     cipher, workers, total = MessageCipher(store), capacity(cluster), rows.count()
     spans = _spans(start, total, size=_span_rows(ensemble, total - start, workers))
-    arguments = (store.location, store.trust, data_location(rows.data), cipher.encrypt(ensemble.generation))
+    arguments = (
+        store.location,
+        store.trust,
+        data_location(rows.data),
+        cipher.encrypt((ensemble.generation, ensemble.awaited)),
+    )
     results = map_in_order(spans, SpanPredictor, arguments, cluster, actors=min(workers, len(spans)))
     with closing(results):
         for result in results:

@@ -1,6 +1,6 @@
 """Predictions of one generation's ensemble."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,16 +8,18 @@ from datetime import UTC, datetime
 import numpy as np
 import torch
 
+from raymu.config import TargetName
 from raymu.config.unlearning import OnAccept
 from raymu.core.aggregate import AGGREGATIONS, voters_of
 from raymu.core.arrays import Features, Probabilities, Targets
 from raymu.core.board.serving import served_constituent
+from raymu.core.certainty import Marks, OpenVotes
 from raymu.core.records import Constituent, FileRef, Generation, ShardLineage
 from raymu.data.columns import as_features
 from raymu.data.rows import Columns, Rows
 from raymu.errors import DataInvalid, FileMissing, NoVoters
 from raymu.service.run_spec import spec_of
-from raymu.service.served import served_generation
+from raymu.service.served import awaited_shards, served_generation
 from raymu.service.tally import Tally
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.run import RunStore
@@ -38,6 +40,18 @@ class Evaluation:
     """Shard -> accuracy of its model alone. Shards that abstain are missing."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Further metrics of the ensemble by name, such as macro_f1 or rmse; empty where they were not asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Predictions:
+    """Predictions of some samples, all of one generation."""
+
+    generation: int
+    outputs: Probabilities
+    """(samples, outputs) float32: probabilities of classes or labels, or numbers."""
+    certain: Marks | None
+    """(samples,) whether no shard that is rewound, abstains, is patched or waits can change the class; None unless the run
+    predicts classes."""
 
 
 def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:
@@ -72,6 +86,7 @@ class Ensemble:
         device: torch.device | None = None,
         states: Sequence[bytes] | None = None,
         earlier: "Ensemble | None" = None,
+        awaited: Collection[int] = (),
     ) -> None:
         """Load a generation.
 
@@ -81,6 +96,7 @@ class Ensemble:
             device: The default is the device that the run is configured for, or the CPU if that is not available.
             states: The checkpoints, as `read_states` returns them. The default reads them.
             earlier: An ensemble of the run, whose models are taken over where the generation has them too.
+            awaited: Shards that requests wait for although they are not rewound, as with `on_accept: keep`.
 
         Raises:
             NoVoters: Every shard abstains.
@@ -90,12 +106,17 @@ class Ensemble:
         manifest, config = store.manifest, store.config
         self._plan = spec_of(store)
         self.generation = generation
+        self.awaited = frozenset(awaited)
+        """Shards that requests wait for although they are not rewound."""
         self._threads = config.cluster.threads
         self._device = device or device_or_cpu(config.device)
         self._input_shape = manifest.input_shape
         self._classes = manifest.class_table
         self._aggregation = config.unlearning.aggregation
         self._aggregate = AGGREGATIONS[self._aggregation]
+        self._open_votes = OpenVotes.of(
+            generation.constituents, generation.lineages, aggregation=self._aggregation, awaited=self.awaited
+        )
         self._voters: list[Constituent] = [served for served in generation.constituents if served.checkpoint]
         self._weights = voters_of(self._voters, generation.lineages[0].slices)
         if not self._voters:
@@ -123,9 +144,9 @@ class Ensemble:
             earlier: As for a new ensemble.
         """
         while True:
-            generation = served_generation(store)
+            generation, awaited = served_generation(store), awaited_shards(store)
             try:
-                return cls(store, generation, device=device, earlier=earlier)
+                return cls(store, generation, device=device, earlier=earlier, awaited=awaited)
             except FileMissing:
                 if served_generation(store) == generation:
                     raise
@@ -170,8 +191,14 @@ class Ensemble:
         Raises:
             DataInvalid: The features have another shape.
         """
+        return self.predict_marked(features).outputs
+
+    def predict_marked(self, features: Rows) -> Predictions:
+        """Predict as `predict` does, and mark the answers that are certain. Raises DataInvalid."""
         rows = self._checked(features)
         predictions = np.zeros((len(rows), self._plan.classes), dtype=np.float32)
+        has_classes = self._plan.task.target is TargetName.CLASSES
+        certain = np.ones(len(rows), dtype=np.bool_) if has_classes else None
         with pinned(self._device, self._threads):
             start = 0
             for batch in self._constituents.batches(
@@ -179,8 +206,10 @@ class Ensemble:
             ):  # aggregated batch by batch: all at once may not fit into memory
                 stop = start + batch.shape[1]
                 predictions[start:stop] = self._aggregate(batch, self._weights)
+                if certain is not None:
+                    certain[start:stop] = self._open_votes.certain(batch)
                 start = stop
-        return predictions
+        return Predictions(generation=self.generation.number, outputs=predictions, certain=certain)
 
     def evaluate(self, features: Rows, labels: Targets, *, has_metrics: bool = False) -> Evaluation:
         """Measure the score against labels.

@@ -3,6 +3,7 @@
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from raymu.config.unlearning import OnAccept
 from raymu.core.commands import PublishGeneration
 from raymu.core.records import Generation
 from raymu.service.history import History, open_history
@@ -71,6 +72,14 @@ def rewound_for_accepted(generation: Generation, history: History) -> Generation
                 lineages=command.lineages,
             )
     return generation
+
+
+def awaited_shards(store: RunStore) -> frozenset[int]:
+    """Return the shards that requests wait for although they are not rewound: only with `on_accept: keep`."""
+    if store.config.unlearning.on_accept is not OnAccept.KEEP:
+        return frozenset()
+    with closing(store.journal(is_read_only=True)) as journal:
+        return open_history(store, journal).board.awaited_shards if journal.has_unpurged_requests() else frozenset()
 
 
 def watch_of(store: RunStore) -> JournalWatch:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from raymu.errors import RequestInvalid
 from raymu.service.prediction import Ensemble
-from raymu.service.served import served_generation, watch_of
+from raymu.service.served import awaited_shards, served_generation, watch_of
 from raymu.store.run import RunStore
 
 Answer = TypeVar("Answer")
@@ -50,11 +50,16 @@ class ServedEnsemble:
                 return ensemble
             self._mark = None
             check()
-            if ensemble is None or ensemble.generation != served_generation(self._store):
+            if ensemble is None or not self._is_served(ensemble):
                 self._ensemble = None  # a generation that was revoked from is not kept, whatever happens now
                 self._ensemble = ensemble = Ensemble.current(self._store, earlier=ensemble)
             self._mark = mark
             return ensemble
+
+    def _is_served(self, ensemble: Ensemble) -> bool:
+        """Return whether an ensemble is of the served generation, and knows which shards requests wait for."""
+        is_same = ensemble.generation == served_generation(self._store)
+        return is_same and ensemble.awaited == awaited_shards(self._store)
 
     def answer(self, compute: Callable[[Ensemble], Answer], check: Callable[[], object] = lambda: None) -> Answer:
         """Compute an answer with the served ensemble, again if another generation came before it is returned.

@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 import pyarrow as pa
 
 from raymu.core.arrays import Probabilities
+from raymu.core.certainty import Marks
 from raymu.data.predictions import PredictionWriter, rows_at_once, written_whole
 from raymu.data.row_stream import RowPart, RowStream, naming_row, open_rows
 from raymu.errors import DataInvalid, FileMissing
@@ -35,6 +36,8 @@ class PredictedPart:
     """(samples, outputs) float32: probabilities, or numbers."""
     ids: pa.ChunkedArray | None
     """(samples,); None if the table has no ids."""
+    certain: Marks | None = None
+    """(samples,) whether no open shard can change the class; None unless the run predicts classes."""
 
 
 Predictor: TypeAlias = Callable[[Ensemble], Generator[PredictedPart]]
@@ -74,8 +77,8 @@ def predict_here(
 
 def predicted(part: RowPart, ensemble: Ensemble) -> PredictedPart:
     """Predict a part. Raises DataInvalid, which names the first row that is refused."""
-    predictions = naming_row(lambda count: ensemble.predict(part.features[:count]), rows=len(part), start=part.start)
-    return PredictedPart(predictions=predictions, ids=part.ids)
+    marked = naming_row(lambda count: ensemble.predict_marked(part.features[:count]), rows=len(part), start=part.start)
+    return PredictedPart(predictions=marked.outputs, ids=part.ids, certain=marked.certain)
 
 
 def predict_table(
@@ -121,7 +124,7 @@ def predict_table(
         )
         with writer, closing(_unless_superseded(predictor(ensemble), served, ensemble, check)) as parts:
             for part in parts:
-                writer.write(part.predictions, part.ids)
+                writer.write(part.predictions, part.ids, certain=part.certain)
                 progress(writer.rows, total)
         _sync(partial)  # before the last check, since it may take long
         return TablePrediction(out=out, samples=writer.rows, generation=ensemble.generation.number)

@@ -60,6 +60,7 @@ def build_app(
     is_open: bool,
     audits: Sequence[Path] = (),
     opendsr: OpenDsr | None = None,
+    labels_only: bool = False,
 ) -> FastAPI:
     """Build the application.
 
@@ -72,6 +73,7 @@ def build_app(
         is_open: Whether callers without a token may do everything until the first token is valid, as on the loopback device.
         audits: Results of audits, which the pages of their runs show.
         opendsr: What answers requests of OpenDSR; None does not speak it.
+        labels_only: Whether predictions have no probabilities, whatever callers ask for.
     """
 
     @asynccontextmanager
@@ -159,7 +161,7 @@ def build_app(
         statuses = await asyncio.gather(*(asyncio.to_thread(served.run.status) for served in served_runs.values()))
         return {"runs": {name: to_tree(status) for name, status in zip(served_runs, statuses, strict=True)}}
 
-    app.include_router(prediction_route(served_runs, run_of=run_of, require=require))
+    app.include_router(prediction_route(served_runs, run_of=run_of, require=require, labels_only=labels_only))
 
     @app.get("/healthz")
     async def read_health() -> dict[str, str]:

@@ -120,6 +120,9 @@ class PredictionAnswer(BaseModel):
     """Classes, labels or columns of numbers."""
     labels: list[Any]
     """For each sample the class, the list of its labels, or its numbers."""
+    certain: list[bool] | None = None
+    """For each sample whether its class stays the same whatever the shards will say that are rewound, abstain, are patched or
+    wait; null for labels and numbers."""
     probabilities: list[list[float]] | None = None
     """(samples, classes); null for numbers, or if they were left out."""
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from raymu.config import TargetName
 from raymu.core.arrays import Probabilities
 from raymu.data.rows import Rows
 from raymu.errors import DataInvalid
+from raymu.service.prediction import Predictions
 from raymu.text import one_line
 from raymu.web.arrow_stream import write_stream
 from raymu.web.documents import PredictionAnswer, PredictionBody
@@ -22,15 +22,6 @@ from raymu.web.documents import PredictionAnswer, PredictionBody
 AT_ONCE_S = 0.002
 """Predictions that take less are made where calls are answered. Others get a thread, and other calls go on meanwhile."""
 _SOURCE = "the body"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Outputs:
-    """What a generation says of samples."""
-
-    generation: int
-    outputs: Probabilities
-    """(samples, outputs) float32: probabilities, or numbers."""
 
 
 class Predictor:
@@ -41,19 +32,19 @@ class Predictor:
         self._least_s: dict[int, float] = {}
         """Number of digits of the number of samples, in binary -> least seconds that so many took."""
 
-    async def predict(self, samples: Rows) -> Outputs:
+    async def predict(self, samples: Rows) -> Predictions:
         """Predict with the generation that is served now. Raises what `Run.predict` raises."""
         size = len(samples).bit_length()
         if self._least_s.get(size, AT_ONCE_S) < AT_ONCE_S and (answer := self._run.predict_if_loaded(samples)):
-            return Outputs(generation=answer[0], outputs=answer[1])
+            return answer
         return await asyncio.to_thread(self._predict, samples, size)
 
-    def _predict(self, samples: Rows, size: int) -> Outputs:
+    def _predict(self, samples: Rows, size: int) -> Predictions:
         started = time.perf_counter()
-        generation, outputs = self._run.predict_with_generation(samples)
+        answer = self._run.predict_marked(samples)
         seconds = time.perf_counter() - started
         self._least_s[size] = min(seconds, self._least_s.get(size, seconds))
-        return Outputs(generation=generation, outputs=outputs)
+        return answer
 
 
 def samples_of_document(run: Run, body: PredictionBody) -> Rows:
@@ -102,7 +93,7 @@ def _lists(run: Run, table: pa.Table) -> npt.NDArray[Any] | None:
     return np.asarray(values.to_numpy(zero_copy_only=True).reshape(len(column), *(shape or (column.type.list_size,))))
 
 
-def json_document(run: Run, name: str, answer: Outputs, *, labels_only: bool) -> PredictionAnswer:
+def json_document(run: Run, name: str, answer: Predictions, *, labels_only: bool) -> PredictionAnswer:
     """Return predictions as a JSON answer."""
     names, target = _names(run, answer), run.manifest.form.target
     shows_outputs = target is not TargetName.REGRESSION and not labels_only
@@ -111,16 +102,17 @@ def json_document(run: Run, name: str, answer: Outputs, *, labels_only: bool) ->
         generation=answer.generation,
         names=list(map(str, names)),
         labels=_labels(answer.outputs, names, target),
+        certain=None if answer.certain is None else answer.certain.tolist(),
         probabilities=answer.outputs.tolist() if shows_outputs else None,
     )
 
 
-def arrow_stream(run: Run, name: str, answer: Outputs, *, labels_only: bool) -> bytes:
+def arrow_stream(run: Run, name: str, answer: Predictions, *, labels_only: bool) -> bytes:
     """Return predictions as an Arrow stream.
 
-    Its columns are `label`, the class of each sample, or `labels`, the list of its labels, or `values`, its numbers; and
-    `probabilities`, unless they are left out. The metadata of the schema have `raymu.run`, `raymu.generation` and
-    `raymu.names`, a JSON list of the classes, labels or columns of numbers.
+    Its columns are `label`, the class of each sample, or `labels`, the list of its labels, or `values`, its numbers; for
+    classes `certain`; and `probabilities`, unless they are left out. The metadata of the schema have `raymu.run`,
+    `raymu.generation` and `raymu.names`, a JSON list of the classes, labels or columns of numbers.
     """
     names, target, outputs = _names(run, answer), run.manifest.form.target, answer.outputs
     lists = pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), outputs.shape[1])
@@ -132,6 +124,8 @@ def arrow_stream(run: Run, name: str, answer: Outputs, *, labels_only: bool) -> 
             columns["labels"] = pa.array(_labels(outputs, names, target), type=pa.list_(pa.array(names).type))
         case TargetName.REGRESSION:
             columns["values"] = lists
+    if answer.certain is not None:
+        columns["certain"] = pa.array(answer.certain)
     if target is not TargetName.REGRESSION and not labels_only:
         columns["probabilities"] = lists
     facts = {
@@ -142,7 +136,7 @@ def arrow_stream(run: Run, name: str, answer: Outputs, *, labels_only: bool) -> 
     return write_stream(pa.table(columns).replace_schema_metadata(facts))
 
 
-def _names(run: Run, answer: Outputs) -> list[Any]:
+def _names(run: Run, answer: Predictions) -> list[Any]:
     classes = run.manifest.class_table
     return [classes.label(number) for number in range(answer.outputs.shape[1])]
 

@@ -39,6 +39,7 @@ def prediction_route(
     *,
     run_of: Callable[[str | None], ServedRun],
     require: Callable[[Request, Right], None],
+    labels_only: bool,
 ) -> APIRouter:
     """Return the route.
 
@@ -46,6 +47,7 @@ def prediction_route(
         served_runs: Name -> run.
         run_of: Returns a run by its name, or the only one.
         require: Refuses callers without a right.
+        labels_only: Whether predictions have no probabilities, whatever callers ask for.
     """
     router = APIRouter(route_class=DirectRoute)
     predictors = {name: Predictor(served.run) for name, served in served_runs.items()}
@@ -64,17 +66,17 @@ def prediction_route(
         body = await request.body()
         if media_type_of(request.scope) == MEDIA_TYPE.encode():
             served = run_of(request.query_params.get("run"))
-            labels_only = _flag(request, "labels_only")
+            is_short = _flag(request, "labels_only")
             samples: Rows = await read_body(body, lambda payload: _samples(served, payload))
         else:
             document = await read_body(body, read_json(PredictionBody))
-            served, labels_only = run_of(document.run), document.labels_only
+            served, is_short = run_of(document.run), document.labels_only
             samples = await read_body(body, lambda _payload: samples_of_document(served.run, document))
         answer = await predictors[served.name].predict(samples)
         if _wants_arrow(request):
-            payload = arrow_stream(served.run, served.name, answer, labels_only=labels_only)
+            payload = arrow_stream(served.run, served.name, answer, labels_only=labels_only or is_short)
             return Response(payload, headers={"Raymu-Generation": str(answer.generation)}, media_type=MEDIA_TYPE)
-        return json_answer(json_document(served.run, served.name, answer, labels_only=labels_only))
+        return json_answer(json_document(served.run, served.name, answer, labels_only=labels_only or is_short))
 
     return router
 

@@ -39,6 +39,8 @@ class ServerSettings:
     protocols: Path | None = None
     """The file of settings of webhooks and of OpenDSR; None for neither."""
     limits: Limits = field(default_factory=Limits)
+    labels_only: bool = False
+    """Whether predictions have no probabilities, whatever callers ask for."""
     audits: tuple[Path, ...] = ()
     """Results of audits, which the pages of their runs show."""
 
@@ -87,6 +89,7 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
         tokens=tokens,
         log=AccessLog(settings.access_log),
         limits=settings.limits,
+        labels_only=settings.labels_only,
         metrics=metrics,
         is_open=is_open,
         audits=settings.audits,

@@ -35,6 +35,11 @@ from raymu.errors import ConfigInvalid
     help="Calls of one caller in a second, on average. The default sets no limit.",
 )
 @click.option(
+    "--labels-only",
+    is_flag=True,
+    help="Answer without probabilities, which reveal more about single training samples, whatever callers ask for.",
+)
+@click.option(
     "--audit-file",
     "audit_files",
     metavar="FILE",
@@ -54,6 +59,7 @@ def command(
     tls_cert: str | None,
     tls_key: str | None,
     calls_per_second: float | None,
+    labels_only: bool,
     audit_files: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -89,6 +95,7 @@ def command(
         protocols=Path(protocols) if protocols else None,
         certificate=Path(tls_cert) if tls_cert else None,
         private_key=Path(tls_key) if tls_key else None,
+        labels_only=labels_only,
         limits=Limits(calls_per_s=calls_per_second),
         audits=tuple(map(Path, audit_files)),
     )

@@ -65,6 +65,7 @@ def opened_service(
     limits: Limits | None = None,
     has_tokens: bool = False,
     protocols: Path | None = None,
+    labels_only: bool = False,
 ) -> Iterator[Service]:
     """Open a service of the runs in some folders. protocols: the settings of webhooks and of OpenDSR"""
     tokens, metrics = Tokens(folder / "tokens.json"), ServiceMetrics()
@@ -75,6 +76,7 @@ def opened_service(
         tokens=tokens,
         log=AccessLog(folder / "access.log"),
         limits=limits or Limits(),
+        labels_only=labels_only,
         metrics=metrics,
         is_open=not has_tokens,
         opendsr=spoken.opendsr if spoken is not None else None,

@@ -85,10 +85,18 @@ def test_no_answer_comes_from_a_generation_that_was_revoked_from(service: Servic
     accepted = service.delete({"ids": [SAMPLE], "run": "third", "strategy": "sisa"}).json()["runs"][0]
     after = service.client.post("/v1/predictions", json={**body, "labels_only": True}).json()
     assert after["probabilities"] is None
+    assert (before["certain"], len(after["certain"])) == ([True] * 3, 3)
     state = service.wait_for(accepted["request_id"], "settled")
     last = service.client.post("/v1/predictions", json=body).json()
     assert before["generation"] < last["generation"]
     assert state["due_met"] is True
+
+
+def test_a_service_of_labels_only_sends_probabilities_to_nobody(folder: Path) -> None:
+    with opened_service(folder, "second", labels_only=True) as service:
+        body = {"features": np.zeros((2, 6)).tolist(), "labels_only": False}
+        answer = service.client.post("/v1/predictions", json=body).json()
+    assert (answer["probabilities"], len(answer["labels"])) == (None, 2)
 
 
 def test_rows_by_the_names_of_columns_are_predicted_as_arrays_are(service: Service) -> None:

@@ -84,7 +84,7 @@ def test_either_side_may_be_json(service: Service) -> None:
     answer = service.client.post(
         "/v1/predictions", json={"features": rows().tolist(), "labels_only": True}, headers={"Accept": MEDIA_TYPE}
     )
-    assert pa.ipc.open_stream(answer.content).read_all().column_names == ["label"]
+    assert pa.ipc.open_stream(answer.content).read_all().column_names == ["label", "certain"]
 
 
 def extension(name: str) -> pa.Table:
