@@ -17,8 +17,9 @@ from raymu.service.coordinator.session import in_thread
 from raymu.service.event_log import EventLog
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import waiting_requests
-from raymu.service.shard.fleet import LocalFleet, ProgressFleet
+from raymu.service.shard.fleet import ProgressFleet
 from raymu.service.shard.messages import no_progress
+from raymu.service.shard.process_fleet import ProcessFleet
 from raymu.service.shard.thread_fleet import ThreadFleet
 from raymu.service.status import status
 from raymu.store.run import RunStore
@@ -153,7 +154,7 @@ class BackgroundCoordinator:
                     await self._leave()
             store = RunStore(self._location, trust=self._trust)
             observers = [EventLog(store.manifest.run_id)]
-            fleet = ProgressFleet(await asyncio.to_thread(ThreadFleet, partial(LocalFleet, store)))
+            fleet = ProgressFleet(await asyncio.to_thread(ThreadFleet, partial(ProcessFleet, store)))
             opened = partial(Coordinator, store, fleet, offload=in_thread, observers=observers, readiness_s=READINESS_S)
             try:
                 self._coordinator = await asyncio.to_thread(opened)

@@ -11,7 +11,7 @@ from raymu.service.shard.messages import Progress, ShardLocations, StageProgress
 class ThreadFleet:
     """Runs the work of another fleet on an event loop of its own, in a thread: one shard after the other.
 
-    The thread only waits for most of the time: beside other threads, stages are trained in a process of their own.
+    The thread only waits: with a `ProcessFleet`, the work is done in a process of its own.
     """
 
     def __init__(self, make_fleet: Callable[[], ShardFleet]) -> None:

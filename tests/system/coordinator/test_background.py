@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import psutil
 import pytest
 
 from raymu.service.coordinator import background as background_module
@@ -44,3 +45,29 @@ def test_a_request_is_accepted_at_once_after_another_machine_took_the_run_over(
     assert third.request_id
     assert again.request_id is None, "the other machine has revoked it"
     assert len(receipts(store)) == 3
+
+
+def test_a_worker_whose_process_was_killed_is_replaced(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet", samples=120)["id"].to_pylist()
+    train_run(make_config(tmp_path / "all.parquet", training={"epochs": 2}), tmp_path / "run")
+    store = RunStore(str(tmp_path / "run"))
+
+    def workers() -> list[psutil.Process]:
+        module = "raymu.service.shard.process_fleet"
+        return [child for child in psutil.Process().children() if module in child.cmdline()]
+
+    async def delete_twice() -> None:
+        background = BackgroundCoordinator(str(tmp_path / "run"), trust=store.trust)
+        try:
+            for sample_id in ids[:2]:
+                await background.accept([Revocation(ids=(sample_id,), strategy="sisa")])
+                await background.wait_until_idle()
+                [worker] = workers()
+                worker.kill()
+                worker.wait()
+        finally:
+            await background.close()
+
+    asyncio.run(delete_twice())
+    assert [receipt.stage for receipt in receipts(store)] == ["settled", "settled"]
+    assert not workers()
