@@ -16,6 +16,8 @@ from raymu.web.tokens import Role, Token, Tokens
 
 Respond: TypeAlias = Callable[[int, str], Awaitable[None]]
 PREDICTIONS = "/v1/predictions"
+DESCRIPTION = "/openapi.json"
+"""A route of FastAPI's own, which does not say its path."""
 ARROW = b"application/vnd.apache.arrow.stream"
 COOKIE = "raymu_token"
 """The cookie that keeps the token of a person at a browser."""
@@ -93,7 +95,7 @@ class Guard:
                 caller=token.name if token else "",
                 role=str(token.role) if token else "",
                 method=scope["method"],
-                route=getattr(route, "path", "") or "(none)",
+                route=getattr(route, "path", "") or (DESCRIPTION if scope["path"] == DESCRIPTION else "(none)"),
                 status=status,
                 seconds=time.perf_counter() - began,
                 request_ids=state["request_ids"][:1000],

@@ -14,6 +14,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 3600.0
 """Pause after the first failed attempt, which doubles with each further one, and the longest."""
 _MOST_TOGETHER = 20
 _GONE = 410
+_FOR_ALL = (408, 425, 429)
+"""Refusals that concern whatever is sent now: too late, too early, too much."""
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +89,12 @@ class Sender:
         return all(map(self._attempt, messages)) and len(messages) == _MOST_TOGETHER
 
     def _attempt(self, message: Message) -> bool:
-        """Send a message once. It is removed if it was taken, and sent again later otherwise. Returns whether it was."""
+        """Send a message once. It is removed if it was taken, and sent again later otherwise.
+
+        Returns whether the receiver may take the next one: a refusal may concern this message alone.
+        """
         receiver, now = self._receiver, self._clock()
-        wait_s, problem = None, ""
+        wait_s, problem, is_refused = None, "", False
         try:
             answer = self._send(
                 receiver.url(message),
@@ -108,6 +113,7 @@ class Sender:
             if answer.status == _GONE:
                 self._give_up(message, problem)
                 return False
+            is_refused = 400 <= answer.status < 500 and answer.status not in _FOR_ALL
         until = now + pause_s(message.attempts, wait_s)
         if until > message.made_at + receiver.retry_s:
             self._give_up(message, problem)
@@ -115,7 +121,7 @@ class Sender:
             logger.warning("%s did not take a message (%s); it is sent again", receiver.target, problem)
             self._outbox.postpone(message, until)
             self._count(Outcome.FAILED)
-        return False
+        return is_refused
 
     def _give_up(self, message: Message, problem: str) -> None:
         logger.error(

@@ -205,6 +205,15 @@ def test_one_attempt_fails_for_all_that_wait(outbox: Outbox) -> None:
     assert (len(attempts), outbox.waiting()) == (1, 5)
 
 
+def test_a_message_that_is_refused_for_good_holds_up_no_other(outbox: Outbox) -> None:
+    with receiving() as receiver:
+        receiver.statuses = [422]
+        hook = webhook(receiver.url)
+        fill(outbox, hook, *(f"msg_{number}" for number in range(4)))
+        Sender(outbox, hook).send_due()
+        assert (len(receiver.deliveries), outbox.waiting()) == (4, 1)
+
+
 def test_pauses_double_up_to_a_bound_and_are_never_in_step() -> None:
     for attempts in range(40):
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempts)
