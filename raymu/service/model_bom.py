@@ -52,12 +52,12 @@ def write_model_bom(store: RunStore, out: Path) -> ModelBom:
         out: The file to write, which ends in `.json`.
 
     Raises:
-        RequestInvalid: The file cannot be written, or accepted requests wait for a state that saw their samples.
+        RequestInvalid: The file cannot be written, or accepted requests are not carried out yet.
         RaymuError: StorageFailed, or what reading the run raises.
     """
     require_ending(out, [".json"])
     check_output_path(out, reads={}, run=None if store.files.local is None else str(store.files.local))
-    if (waiting := waiting_requests(store)) and waiting.is_kept:
+    if waiting := waiting_requests(store):
         raise RequestInvalid(f"nothing is written: {waiting}")
     facts = read_facts(store)
     document = model_bom(facts)

@@ -123,7 +123,7 @@ def build_app(
     async def make_request(request: Request) -> Response:
         """Accept a deletion. It is committed, and will be carried out, once this answers 202."""
         require(request, Right.REVOKE)
-        body = await read_body(await request.body(), read_json(RequestBody))
+        body = await read_body(await request.body(), read_json(RequestBody, unique_names=True))
         revocation = body.revocation(_key_of(request))
         chosen = [_known(served_runs, body.run)] if body.run is not None else list(served_runs.values())
         results = await submit(chosen, revocation)

@@ -24,6 +24,10 @@ _IS_DICTIONARY = 2
 _EXTENSION = b"ARROW:extension:name"
 MOST_FIELDS = 10_000
 """Columns of a schema, with those that they consist of."""
+_MOST_NOTES = 50_000
+"""Pairs of a key and a value in the metadata of all columns. Columns can share pairs, so few bytes can name very many."""
+_LONGEST_TEXT = 65_536
+"""Bytes of a name, a key or a value."""
 
 
 class MessageInvalid(ValueError):
@@ -32,6 +36,8 @@ class MessageInvalid(ValueError):
 
 class _Table:
     """A table of a flatbuffer, whose fields are read by their numbers."""
+
+    __slots__ = ("_at", "_data", "_fields_at", "_fields_end")
 
     def __init__(self, data: memoryview, at: int) -> None:
         self._data, self._at = data, at
@@ -54,6 +60,11 @@ class _Table:
         place = self._place(field)
         return None if place is None else _Table(self._data, place + _number(self._data, "<I", place))
 
+    def count(self, field: int) -> int:
+        """Return the length of a vector of tables; 0 without one."""
+        place = self._place(field)
+        return 0 if place is None else _number(self._data, "<I", place + _number(self._data, "<I", place))
+
     def tables(self, field: int) -> "Iterator[_Table]":
         place = self._place(field)
         if place is not None:
@@ -68,7 +79,10 @@ class _Table:
         if place is None:
             return b""
         start = place + _number(self._data, "<I", place)
-        return bytes(self._data[start + 4 : start + 4 + _number(self._data, "<I", start)])
+        length = _number(self._data, "<I", start)
+        if length > _LONGEST_TEXT:
+            raise MessageInvalid(f"it has a name or a note of more than {_LONGEST_TEXT:,} bytes")
+        return bytes(self._data[start + 4 : start + 4 + length])
 
     def _place(self, field: int) -> int | None:
         entry = self._fields_at + 4 + 2 * field
@@ -81,21 +95,25 @@ class _Table:
 def extension_types(metadata: memoryview) -> dict[str, str]:
     """Return the extension types of a schema's message: name of a field -> name of its type.
 
-    Raises MessageInvalid for what is no schema, or one with too many fields.
+    Raises MessageInvalid for what is no schema, or one with too many fields or notes. They are counted before they are read.
     """
     schema = _Table.root(metadata).table(_HEADER)
     names: dict[str, str] = {}
-    waiting = list(schema.tables(_SCHEMA_FIELDS)) if schema else []
-    count = 0
-    while waiting:
-        field = waiting.pop()
-        count += 1
-        if count > MOST_FIELDS:
+    holders = [(schema, _SCHEMA_FIELDS)] if schema else []
+    fields, notes = 0, 0
+    while holders:
+        holder, vector = holders.pop()
+        fields += holder.count(vector)
+        if fields > MOST_FIELDS:
             raise MessageInvalid(f"it has more than {MOST_FIELDS:,} columns")
-        waiting += field.tables(_CHILDREN)
-        for pair in field.tables(_CUSTOM):
-            if pair.text(_KEY) == _EXTENSION:
-                names[field.text(_NAME).decode(errors="replace")] = pair.text(_VALUE).decode(errors="replace")
+        for field in holder.tables(vector):
+            holders.append((field, _CHILDREN))
+            notes += field.count(_CUSTOM)
+            if notes > _MOST_NOTES:
+                raise MessageInvalid(f"its columns have more than {_MOST_NOTES:,} notes in their metadata")
+            for pair in field.tables(_CUSTOM):
+                if pair.text(_KEY) == _EXTENSION:
+                    names[field.text(_NAME).decode(errors="replace")] = pair.text(_VALUE).decode(errors="replace")
     return names
 
 

@@ -1,6 +1,7 @@
 """Bodies of programs' calls, read without the detours of FastAPI, and described in the OpenAPI document all the same."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -29,10 +30,24 @@ async def read_body(body: bytes, read: Callable[[bytes], Value]) -> Value:
     return await asyncio.to_thread(read, body) if len(body) > AT_ONCE_BYTES else read(body)
 
 
-def read_json(kind: type[Body]) -> Callable[[bytes], Body]:
-    """Return a function that reads a JSON body of a kind. It raises RequestValidationError."""
+def read_json(kind: type[Body], *, unique_names: bool = False) -> Callable[[bytes], Body]:
+    """Return a function that reads a JSON body of a kind. It raises RequestValidationError.
+
+    Args:
+        kind: What the body is.
+        unique_names: Refuse an object that has a name twice. Readers of JSON disagree on which of the two counts, so a value
+            that was pasted into a template could replace another.
+    """
 
     def read(body: bytes) -> Body:
+        try:
+            if unique_names:
+                json.loads(body, object_pairs_hook=_unique)
+        except _NameRepeated as error:
+            problem = {"type": "repeated_name", "loc": ("body",), "msg": "an object has a name twice"}
+            raise RequestValidationError([problem]) from error
+        except (ValueError, RecursionError):
+            pass  # the reader below says what is wrong
         try:
             return kind.model_validate_json(body)
         except ValidationError as error:
@@ -40,6 +55,17 @@ def read_json(kind: type[Body]) -> Callable[[bytes], Body]:
             raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in errors]) from error
 
     return read
+
+
+class _NameRepeated(Exception):
+    """An object of a JSON document has a name twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise _NameRepeated
+    return names
 
 
 def json_answer(document: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -197,8 +197,7 @@ class RevocationBoard:
             case UnlearningConfigured(unlearning=unlearning):
                 self._shape = replace(self._shape, unlearning=unlearning)
                 self._index.changed |= self._index.awaited  # what they serve depends on the settings
-                is_unwanted = unlearning.publish is None and self._group.shards
-                return [self._release()] if is_unwanted else []
+                return [self._release()] if self._group.is_ready(unlearning.publish, event.at) else []
             case RequestsPurged(request_ids=request_ids):
                 self._publication.record_purged(request_ids)
                 for request_id in request_ids:

@@ -1,5 +1,6 @@
 """`raymu bom`: the document follows CycloneDX' own schema, and has the served generation and nothing that was revoked."""
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -9,6 +10,10 @@ from typing import Any
 import pytest
 
 from raymu.cli import run_command
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.fleet import LocalFleet
+from raymu.store.run import RunStore
 from tests.support.trained_runs import RunTemplates, TrainedRun
 
 validation = pytest.importorskip("cyclonedx.validation.json")
@@ -80,9 +85,26 @@ def test_a_patch_is_approximate_until_it_is_settled(run: TrainedRun, tmp_path: P
     assert properties(written(run.location, tmp_path / "bom.json"))["revocations.exactness"] == "exact"
 
 
+def test_nothing_is_written_while_an_accepted_request_is_not_carried_out(run: TrainedRun, tmp_path: Path) -> None:
+    store = RunStore(str(run.location))
+    coordinator = Coordinator(store, LocalFleet(store))
+
+    async def accept_and_leave() -> None:
+        await coordinator.accept([Revocation(ids=(run.ids(shard=0)[0],), strategy="sisa")])
+        await coordinator.close()
+
+    asyncio.run(accept_and_leave())
+    code, error = run_command(["bom", str(run.location), str(tmp_path / "bom.json")])
+    assert (code, "1 accepted request not carried out yet" in str(error)) == (2, True)
+    assert not (tmp_path / "bom.json").exists()
+    run.settle()
+    assert properties(written(run.location, tmp_path / "bom.json"))["revocations.exactness"] == "exact"
+
+
 def test_a_run_of_version_0_1_has_one_too(tmp_path: Path) -> None:
     for number, manifest in enumerate(GOLDEN):
         shutil.copytree(manifest.parent, tmp_path / str(number))
+        assert run_command(["settle", str(tmp_path / str(number))])[0] == 0  # a request of theirs waits
         assert written(tmp_path / str(number), tmp_path / "bom.json")["bomFormat"] == "CycloneDX"
 
 

@@ -129,6 +129,14 @@ def test_a_stream_that_is_too_much_or_does_not_fit_is_refused(service: Service, 
     assert "\n" not in answer.json()["error"]
 
 
+def test_columns_with_very_many_notes_are_refused(service: Service) -> None:
+    """Columns of a stream can share their notes, so their number is not bounded by the stream's length."""
+    notes = {str(number): "" for number in range(60_000)}
+    schema = pa.schema([pa.field("features", pa.list_(pa.float32(), 6), metadata=notes)])
+    answer = post(service, stream_of(pa.table([lists(rows())], schema=schema)))
+    assert (answer.status_code, "50,000 notes" in answer.json()["error"]) == (400, True), answer.text
+
+
 @pytest.mark.parametrize("body", [b"", b"ARROW1\0\0", b"{}", b"\xff" * 64, b"\xff\xff\xff\xff\xff\xff\xff\x7f"])
 def test_what_is_no_stream_is_refused(service: Service, body: bytes) -> None:
     assert post(service, body).status_code == 400

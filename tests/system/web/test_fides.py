@@ -89,6 +89,12 @@ def test_a_person_of_whom_nothing_is_held_is_no_error(service: Service) -> None:
         assert answers[endpoint["name"]].status_code in endpoint["requests"]["delete"]["ignore_errors"] == [404]
 
 
+def test_an_identity_that_breaks_out_of_the_template_deletes_nothing(service: Service) -> None:
+    token = service.tokens.create("fides-quotes", Role.REQUESTER)
+    answers = erase(service, token, "pri_3", {"external_id": 'nobody", "owner": "owner-3'})
+    assert (answers["owner_by_external_id"].status_code, "twice" in answers["owner_by_external_id"].text) == (422, True)
+
+
 def test_the_test_of_the_connection_tells_a_wrong_token(service: Service) -> None:
     token = service.tokens.create("fides-test", Role.REQUESTER)
     request = CONFIG["test_request"]
