@@ -6,8 +6,9 @@ and too much is the mean distance by which the losses of the forgotten samples a
 oracle of another seed shows how far two exact retrainings differ. The letter data, and 20,000 samples of Fashion-MNIST.
 Three seeds. It takes seven minutes on two cores.
 
-Conclusion: the work falls with every slice that is patched instead of retrained. In exchange, the losses on the forget set
-move away from the oracle's, in both directions.
+Conclusion: the work falls with every slice that is patched instead of retrained, to half for single requests. In exchange,
+the losses on the forget set move away from the oracle's, in both directions, though less far than those of an oracle with
+another seed. Accuracy does not change.
 """
 
 import pandas as pd

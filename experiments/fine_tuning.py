@@ -6,7 +6,8 @@ on the last slice for one epoch, or for at most two or three, until the loss on 
 are the oracle, trained from scratch without the same samples, the patch alone, and the control. Three seeds. Compute is of
 one thread. It takes four minutes on two cores.
 
-Conclusion: each epoch wins accuracy back and costs as much as the one before. Three are the default.
+Conclusion: where the rate ends at zero, a patch by curvature loses so little accuracy that fine-tuning stops at once,
+whatever its maximum.
 """
 
 import pandas as pd

@@ -8,9 +8,10 @@ and the 20 requests only. Three seeds change partition, initial weights, order a
 one thread. It takes forty minutes on two cores. The first two figures correspond to figures 4 (accuracy) and 5 (time) of Li
 et al. (arXiv 2412.14505).
 
-Conclusion: patches cost a small part of exact retraining. Accuracy alone does not distinguish them from the control, which
-forgets nothing. The distance on the forget set does if few samples are revoked. If many are revoked, only replay stays near
-the oracle.
+Conclusion: patches by curvature lose no accuracy on MLPs, and come several times nearer to the oracle than the control, which
+fine-tunes and forgets nothing. On shards of 15,000 samples they take a seventh to a tenth of exact retraining's work, on
+shards of 2,000 samples half to a third. `ohs` replays the last stages: it comes nearest, at about half of retraining's work.
+On small CNNs the forecast finds that a patch saves nothing, so `hs` and `ohs` mostly retrain.
 """
 
 from collections.abc import Mapping
