@@ -9,8 +9,8 @@ one thread. It takes forty minutes on two cores. The first two figures correspon
 et al. (arXiv 2412.14505).
 
 Conclusion: patches by curvature lose no accuracy on MLPs, and come several times nearer to the oracle than the control, which
-fine-tunes and forgets nothing. On shards of 15,000 samples they take a seventh to a tenth of exact retraining's work, on
-shards of 2,000 samples half to a third. `ohs` replays the last stages: it comes nearest, at about half of retraining's work.
+fine-tunes and forgets nothing. On large shards they take a small part of exact retraining's work, on small shards up to half
+of it. `ohs` replays the last stages: it comes nearest, at about half of retraining's work.
 On small CNNs the forecast finds that a patch saves nothing, so `hs` and `ohs` mostly retrain.
 """
 
