@@ -28,7 +28,9 @@ class ClusterConfig:
     """`ray`; `local`: every shard in this process, one after the other, without Ray; or `auto`: Ray where a cluster is
     joined, where another setting needs it, or where the forecast says that it pays. The bits are the same."""
     cpus_per_shard: Positive = 1
+    """CPUs that Ray reserves for each shard actor."""
     gpus_per_shard: NonNegative = 0
+    """GPUs that Ray reserves for each shard actor; with 0.25, four shards share one."""
     memory_gb_per_shard: NonNegative = 0
     """Main memory that is reserved for a shard actor, in 10^9 bytes; 0 reserves none."""
     resources_per_shard: Mapping[Name, Positive] = Field(default_factory=dict)

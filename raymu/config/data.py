@@ -15,7 +15,9 @@ class Normalization:
     """A fixed standardisation: the same mean and standard deviation for every feature."""
 
     mean: Number
+    """Subtracted from every feature."""
     std: Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+    """Divides every feature after that."""
 
 
 NormalizeSetting: TypeAlias = Literal["none", "unit", "shard"] | Normalization
@@ -44,11 +46,13 @@ class DataConfig:
     test: Files | None = None
     """Files of the same columns, with samples that are not trained on."""
     id: Name = "id"
+    """Column of ids, which are unique: numbers, text or UUIDs."""
     label: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "label"
     """Column of what the model is to tell; several columns for a target of several labels or numbers."""
     features: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "features"
     """A fixed-size list or tensor column, or the names of scalar columns; `*` for all other columns, with task tabular."""
     owner: Name | None = None
+    """Column of owners, all of whose samples can be revoked together."""
     risk: Name | None = None
     """Column with each sample's revocation probability, within [0, 1]."""
     classes: Annotated[int, Field(ge=2, le=limits.MAX_CLASSES)] | None = None

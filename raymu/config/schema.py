@@ -30,9 +30,13 @@ class PartitionConfig:
     """Settings of the distribution of samples over shards and slices."""
 
     shards: Annotated[int, Field(ge=1, le=limits.MAX_SHARDS)] = 8
+    """Parts of the samples, each with a model of its own."""
     slices: Annotated[int, Field(ge=1, le=limits.MAX_SLICES)] = 5
+    """Parts of each shard, after each of which training keeps a checkpoint."""
     policy: Literal["uniform", "owner", "risk"] = "uniform"
+    """What a sample's place follows from: its id; its owner, so that one request affects one shard; or its risk, for the slice."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """From which the places of samples, their order and the first weights derive."""
     risk_bands: tuple[float, ...] | None = None
     """Ascending upper bounds, one fewer than slices. By default [0, 1] in equal bands."""
 

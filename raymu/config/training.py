@@ -95,9 +95,11 @@ class Component:
     """
 
     name: StrEnum | None = None
+    """A built-in one. Give either this or a factory."""
     factory: FactoryPath | None = None
     """`package.module:function`, called with `args`."""
     args: Mapping[str, JsonValue] = Field(default_factory=dict)
+    """Arguments of either, which may also stand beside the name."""
 
     def __str__(self) -> str:
         return self.name or self.factory or ""
@@ -146,6 +148,7 @@ class ModelConfig(Component):
 
     name: ModelName | None = None
     trainable: Trainable = Trainable.ALL
+    """Which weights are trained: all, the last layers alone, or adapters and the last layers."""
     head: str | None = None
     """Name of the last layers, as in `named_modules`. None finds them."""
     adapters: AdaptersConfig | None = None
@@ -214,12 +217,15 @@ class TrainingConfig:
     epochs: Annotated[int, Field(ge=1, le=limits.MAX_EPOCHS)] = 12
     """Passes over the shard that the work of all stages adds up to (SISA's rule spreads them over the stages)."""
     batch_size: Count = 64
+    """Samples of a step."""
     loss: Annotated[LossConfig, in_short] | None = None
     """By default that of the task's target: cross-entropy, binary cross-entropy of each label, or the squared error."""
     optimizer: Annotated[OptimizerConfig, in_short] = Field(
         default_factory=lambda: OptimizerConfig(name=OptimizerName.SGD)
     )
+    """The optimizer of each stage."""
     learning_rate: Positive = 0.2
+    """The rate at which each stage begins, or that it reaches after its warm-up."""
     momentum: Fraction = 0.0
     """Momentum, for `optimizer: sgd`."""
     weight_decay: NonNegative = 0.0
@@ -234,6 +240,7 @@ class TrainingConfig:
     stage_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Factor on the learning rate from each stage to the next."""
     device: Device = "auto"
+    """Where shards are trained. `auto` is the GPU that a shard has, or else the CPU."""
     precision: Literal["float32", "bf16"] = "float32"
     """bf16 computes most layers in bfloat16 (autocast); weights, gradients and the loss stay float32."""
     accumulate: Count = 1

@@ -147,6 +147,7 @@ class OhsConfig:
     """Settings of the remedy of `ohs` beyond the hybrid boundary."""
 
     remedy: OhsRemedy = OhsRemedy.REPLAY
+    """Patch and train the last stages again, or fine-tune and patch."""
     slices: Annotated[int, Field(ge=1, le=limits.MAX_SLICES)] = 1
     """Number of the last slices to fine-tune on, or of the last stages to replay."""
     epochs: Annotated[int, Field(ge=1, le=limits.MAX_EPOCHS)] = 3
@@ -166,6 +167,7 @@ class CurvatureConfig:
     steps: Count = 1
     """Steps of a patch, each an equal share of the way, along a direction computed anew."""
     preconditioner: Preconditioner = Preconditioner.KFAC
+    """What speeds the conjugate gradients up."""
     calibration_samples: CountFromZero = 256
     """Samples that the strength is measured on at least: the forget set, and retained samples drawn to complete it.
 
@@ -198,19 +200,25 @@ class UnlearningConfig:
     """Defaults of every revocation request, and what training records for them."""
 
     strategy: Strategy = Strategy.HS
+    """The strategy of requests that name none."""
     boundary: Annotated[Boundary, PlainValidator(_boundary), PlainSerializer(Boundary.setting)] = Boundary(
         kind=BoundaryKind.FRACTION, value=0.35
     )
     """Hybrid boundary: a fraction (0.35), compute seconds of a shard ("30s"), or a makespan ("deadline:60s")."""
     contributions: Contributions = Contributions.CURVATURE
+    """What a patch subtracts."""
     curvature: CurvatureConfig = Field(default_factory=CurvatureConfig)
+    """Settings of contributions `curvature`."""
     groups_per_slice: Count | None = None
     """Number of fixed batches of a slice, for `group`. It is a setting because it may not depend on the data."""
     calibration: bool = True
     """Patch at the strength that brings the loss to that of models which never saw the samples."""
     on_accept: OnAccept = OnAccept.REWIND
+    """What an affected shard serves until it is repaired."""
     aggregation: AggregationName = AggregationName.MEAN_PROBABILITY
+    """How the predictions of all shards become one."""
     ohs: OhsConfig = Field(default_factory=OhsConfig)
+    """What `ohs` does beyond the hybrid boundary."""
     publish: PublishConfig | None = None
     """When repaired shards serve their repaired states: each at once, or those of a group of requests together."""
 
