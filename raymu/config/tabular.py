@@ -27,7 +27,9 @@ class ColumnSettings:
     kind: KindName | None = None
     """None takes the kind that the column's type in the training table says."""
     mean: Number | None = None
+    """The mean of a number, if it is known."""
     std: Annotated[float, Field(ge=SMALLEST, le=LARGEST)] | None = None
+    """Its standard deviation."""
     values: (
         Annotated[
             tuple[Annotated[str, BeforeValidator(_text)], ...], Field(min_length=1, max_length=MOST_CATEGORIES - 2)
