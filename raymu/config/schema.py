@@ -34,7 +34,9 @@ class PartitionConfig:
     slices: Annotated[int, Field(ge=1, le=limits.MAX_SLICES)] = 5
     """Parts of each shard, after each of which training keeps a checkpoint."""
     policy: Literal["uniform", "owner", "risk"] = "uniform"
-    """What a sample's place follows from: its id; its owner, so that a request affects one shard; or, for its slice, its risk."""
+    """What a sample's place follows from: its id; its owner, so that a request affects one shard; or, for
+    its slice, its risk.
+    """
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """From which the places of samples, their order and the first weights derive."""
     risk_bands: tuple[float, ...] | None = None
