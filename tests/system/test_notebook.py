@@ -19,7 +19,7 @@ def test_the_quickstart_notebook_ends_with_an_exact_and_verified_run(
     configuration = (tmp_path / "letter.yaml").read_text(encoding="utf-8")
     (tmp_path / "letter.yaml").write_text(configuration.replace("../raymu", str(ROOT / "raymu")), encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    notebook = nbformat.read(tmp_path / "quickstart.ipynb", as_version=4)
+    notebook = nbformat.read(tmp_path / "quickstart.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     tables = [
         output["data"]["text/html"]
