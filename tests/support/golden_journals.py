@@ -1,7 +1,7 @@
 """Golden journals: written by a version of raymu. Every later version must read them and replay them to the same state.
 
-`python -m tests.support.golden_journals NAME` writes tests/golden/NAME as the present version has it. Once committed one is
-never written again: where the format grows, another is put beside it.
+`python -m tests.support.golden_journals NAME CONTENT` writes tests/golden/NAME as the present version has it. Once committed
+one is never written again: where the format grows, another is put beside it.
 """
 
 import asyncio
@@ -128,6 +128,27 @@ def live(folder: Path) -> None:
         run.revoke(early[:3], strategy="sisa", key="order 2")
 
 
+def group(folder: Path) -> None:
+    """Write a run with a group of deletions that grew large enough, one that was released early, and one that waits."""
+    write_samples(folder / "all.parquet", samples=60, text_ids=True)
+    config = make_config(
+        Path("all.parquet"),
+        model={"name": "logistic"},
+        training={"epochs": 2},
+        partition={"shards": 2, "slices": 2},
+        unlearning={"publish": {"at_least": 2, "every": "30d"}},
+    )
+    location = folder / "run"
+    asyncio.run(train_run(config, location).close())
+    first, second, third, last = ids_at(config, slice_index=1)[:4]
+    with opened(location) as run:
+        run.revoke([first], strategy="sisa")
+        run.revoke([second], strategy="sisa")
+        run.revoke([third], strategy="sisa")
+        asyncio.run(run.coordinator.settle(no_progress, publish=True))
+        run.revoke([last], strategy="sisa")
+
+
 def _single(sample_id: SampleId) -> Revocation:
     return Revocation(ids=(sample_id,), strategy="sisa", key=f"row {sample_id}")
 
@@ -138,11 +159,15 @@ def _lose_a_checkpoint(store: RunStore) -> None:
     store.fencing.release(journal, term)
 
 
+CONTENTS = {"live": live, "group": group}
+"""What a golden journal can hold."""
+
+
 def main() -> None:
-    [name] = sys.argv[1:]
+    name, content = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # so that no path of this machine gets into the run
-        live(Path(folder))
+        CONTENTS[content](Path(folder))
         dump(Path(folder) / "run", GOLDEN / name)
 
 
