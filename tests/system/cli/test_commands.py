@@ -172,7 +172,7 @@ def test_the_status_after_sisa_equals_training_with_exclude(cli: Cli, trained: l
 
 def test_predictions_have_the_requested_columns(cli: Cli, trained: list[int], tmp_path: Path) -> None:
     assert cli("predict", "runs/run", "--data", "all.parquet", "--out", "all.csv", "--labels-only")[0] == 0
-    assert (tmp_path / "all.csv").read_text().splitlines()[0] == '"id","label"'
+    assert (tmp_path / "all.csv").read_text().splitlines()[0] == '"id","label","certain"'
     assert cli("predict", "runs/run", "--data", "all.parquet", "--out", "out.parquet")[0] == 0
     table = pq.read_table(tmp_path / "out.parquet")
     probabilities = np.stack([table[f"probability_{number}"].to_numpy() for number in range(3)], axis=1)

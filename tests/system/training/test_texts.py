@@ -65,7 +65,7 @@ def test_texts_are_predicted_by_the_name_of_their_class(folder: Path, tmp_path: 
     out = tmp_path / "out.csv"
     assert run_command(["predict", run, "--data", str(folder / "all.parquet"), "--out", str(out)])[0] == 0
     lines = out.read_text().replace('"', "").splitlines()
-    assert lines[0] == "id,label,probability_bad,probability_good"
+    assert lines[0] == "id,label,certain,probability_bad,probability_good"
     truth = pq.read_table(folder / "all.parquet")["label"].to_pylist()
     right = sum(line.split(",")[1] == label for line, label in zip(lines[1:], truth, strict=True))
     assert right > 80

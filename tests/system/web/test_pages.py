@@ -136,6 +136,8 @@ def test_every_page_loads_nothing_from_elsewhere_and_runs_no_script(service: Ser
 def test_no_raw_id_gets_into_the_access_log(service: Service) -> None:
     submit(service, {"owner": "owner-3", "ids": ""}, **OWN)
     service.client.get("/requests?text=owner-3")
+    service.client.post("/find", data={"kind": "owner", "value": "owner-3"}, headers=OWN)  # leads to its request
+    service.client.get("/")
     entries = [json.loads(line) for line in service.log.splitlines()]
     assert {"/", "/requests", "/find", "/requests/{request_id}"} <= {entry["route"] for entry in entries}
     assert "owner-3" not in service.log
