@@ -5,19 +5,17 @@ restores the state of a generator, changes the bits of a training. So does anoth
 alive, stages are trained in this process.
 """
 
-import os
 import signal
-import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from raymu.errors import RaymuError, TrainingFailed
 from raymu.text import one_line
+from raymu.training.child_process import ChildProcess
 from raymu.training.stages import StageResult, StageTask, train_stages
 
 _HARMLESS = (
@@ -96,49 +94,23 @@ class UndisturbedTraining:
                 self.close()
 
 
-class _OwnProcess:
+class _OwnProcess(ChildProcess):
     """A process that trains what it is sent."""
 
     def __init__(self) -> None:
-        self._connection, theirs = Pipe()
-        self._owner = os.getpid()
-        # The same modules as here, whatever the working directory has.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path)}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "raymu.training.own_process", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # what the user's code prints does not belong to a command's output
-            )
-
-    @property
-    def is_alive(self) -> bool:
-        return self._owner == os.getpid() and self._process.poll() is None
+        super().__init__("raymu.training.own_process")
 
     def train(self, task: StageTask) -> Iterator[StageResult]:
         """Yield the stages of a task as they come. Raises what fails there."""
         stage = task.first
         try:
-            self._connection.send(task)
-            while (message := self._connection.recv()) is not None:
-                if isinstance(message, BaseException):
-                    raise message
+            self.send(task)
+            while (message := self.receive()) is not None:
                 stage = message.stage + 1
                 yield message
         except (EOFError, OSError) as error:
-            code = self._process.wait()
-            problem = f"the process that trains it ended with {code}; it may lack memory"
+            problem = f"the process that trains it ended with {self.wait()}; it may lack memory"
             raise TrainingFailed(task.shard, stage, problem) from error
-
-    def close(self) -> None:
-        if self._owner != os.getpid():  # a fork has the connection, and the process is its parent's
-            return
-        self._connection.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
 
 
 def _module(thread: threading.Thread) -> str:

@@ -1,6 +1,5 @@
 """A run directory that version 0.1 wrote opens, predicts, forgets, settles and verifies in this version."""
 
-import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -16,22 +15,15 @@ from raymu.data.tables import read_table
 from raymu.store.receipts import ReceiptRow, check_receipts
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at
+from tests.support.golden_runs import EVERY, copied_golden_run
 
-GOLDEN_RUNS = Path(__file__).parents[1] / "golden_runs"
 STRATEGIES = ("sisa", "dpus", "hs", "ohs")
-EVERY = sorted(folder for version in GOLDEN_RUNS.iterdir() for folder in version.iterdir() if folder.is_dir())
 
 
 @pytest.fixture(params=EVERY, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of a golden run, with its training file at the path in its settings."""
-    golden: Path = request.param
-    shutil.copytree(golden, tmp_path / "run")
-    for key in (tmp_path / "run").glob("*.key"):
-        key.chmod(0o600)  # which Git does not keep
-    shutil.copyfile(golden.with_suffix(".parquet"), tmp_path / "all.parquet")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "run"
+    return copied_golden_run(request.param, tmp_path, monkeypatch)
 
 
 def issued_receipts(location: Path) -> list[ReceiptRow]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,9 +18,7 @@ from raymu.data.tables import read_table
 from raymu.service.upgrade import UpgradePart, pending_upgrade
 from raymu.store.receipts import ReceiptRow
 from raymu.store.run import RunStore
-
-GOLDEN_RUNS = Path(__file__).parents[1] / "golden_runs"
-EVERY = sorted(folder for version in GOLDEN_RUNS.iterdir() for folder in version.iterdir() if folder.is_dir())
+from tests.support.golden_runs import EVERY, copied_golden_run
 
 KILL = """
 import os, sys
@@ -50,13 +47,7 @@ with raymu.open_run(sys.argv[1]) as run:
 @pytest.fixture(params=EVERY, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of a golden run, with its training file at the path in its settings."""
-    golden: Path = request.param
-    shutil.copytree(golden, tmp_path / "run")
-    for key in (tmp_path / "run").glob("*.key"):
-        key.chmod(0o600)  # which Git does not keep
-    shutil.copyfile(golden.with_suffix(".parquet"), tmp_path / "all.parquet")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "run"
+    return copied_golden_run(request.param, tmp_path, monkeypatch)
 
 
 def hashes(run: Path) -> Mapping[str, str]:

@@ -6,12 +6,10 @@ The worker's process also gives way to others when the cores are busy: calls are
 
 import os
 import signal
-import subprocess
 import sys
 import weakref
 from collections.abc import Collection
 from contextlib import closing, suppress
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -23,6 +21,7 @@ from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, Work, WorkReport
 from raymu.store.run import RunStore
 from raymu.text import one_line
+from raymu.training.child_process import ChildProcess
 
 _NICENESS = 5
 """How far the process gives way to others: to a third of the share that it would have."""
@@ -85,52 +84,24 @@ class ProcessFleet:
         return self._process
 
 
-class _WorkerProcess:
-    """The process, and the pipe to it. What goes through the pipe is in no file and on no command line."""
+class _WorkerProcess(ChildProcess):
+    """The process that works on the shards of a run."""
 
     def __init__(self, location: str, trust: Trust) -> None:
-        self._connection, theirs = Pipe()
-        self._owner = os.getpid()
-        # The same modules as here, whatever the working directory has.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path)}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "raymu.service.shard.process_fleet", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # what the user's code prints does not belong to a command's output
-            )
+        super().__init__("raymu.service.shard.process_fleet")
         with suppress(OSError):  # the first work says that the process has ended
-            self._connection.send((location, trust))
-
-    @property
-    def is_alive(self) -> bool:
-        return self._owner == os.getpid() and self._process.poll() is None
+            self.send((location, trust))
 
     def run(self, work: Work, progress: Progress) -> WorkReport:
         """Do a piece of work there. Raises what fails there, or WorkerLost."""
         try:
-            self._connection.send(work)
-            while True:
-                message = self._connection.recv()
-                if isinstance(message, BaseException):
-                    raise message
-                if not isinstance(message, StageProgress):
-                    report: WorkReport = message
-                    return report
+            self.send(work)
+            while isinstance(message := self.receive(), StageProgress):
                 progress(message)
+            report: WorkReport = message
+            return report
         except (EOFError, OSError) as error:
-            code = self._process.wait()
-            raise WorkerLost(work.shard, 1, f"its process ended with {code}; it may lack memory") from error
-
-    def close(self) -> None:
-        if self._owner != os.getpid():  # a fork has the connection, and the process is its parent's
-            return
-        self._connection.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+            raise WorkerLost(work.shard, 1, f"its process ended with {self.wait()}; it may lack memory") from error
 
 
 def _serve(connection: Connection) -> None:
