@@ -133,7 +133,7 @@ class LazyGroup(click.Group):
 )
 @click.pass_context
 def cli(ctx: click.Context, log_form: str | None) -> None:
-    """Train PyTorch classifiers that can forget.
+    """Train PyTorch models that can forget.
 
     Name any training sample, and raymu removes its influence from the model, on one machine or on a Ray cluster.
     """

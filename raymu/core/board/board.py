@@ -484,11 +484,10 @@ class RevocationBoard:
         """
         if self._shape.unlearning.publish is None or not command.request_ids:
             return
-        if (
-            command.earliest_slice < before.trained_slices
-        ):  # else its state had not seen the samples, and nothing was rewound
+        was_rewound = command.earliest_slice < before.trained_slices  # else its state had not seen the samples
+        if was_rewound:
             self._group = self._group.with_shard(command.shard, command.earliest_slice, at=at)
-        self._group = self._group.with_requests(repaired)
+        self._group = self._group.with_requests(self._requests[request_id] for request_id in repaired)
 
     def _release(self) -> PublishGeneration:
         """Let all shards that wait for their group serve what they have been repaired to."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Self
 
 from raymu.config.unlearning import PublishConfig
+from raymu.core.requests import RevocationRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +34,12 @@ class WaitingGroup:
         waits_from = min(first_slice, self.shards.get(shard, first_slice))
         return replace(self, shards={**self.shards, shard: waits_from}, since=self.since or at)
 
-    def with_requests(self, request_ids: Iterable[str]) -> Self:
-        """Count requests that every shard is repaired for now, if any shard waits: else nobody would see them together."""
-        return replace(self, request_ids=(*self.request_ids, *request_ids)) if self.shards else self
+    def with_requests(self, requests: Iterable[RevocationRequest]) -> Self:
+        """Count requests that every shard is repaired for now. One without a shard that waits hides none of the others."""
+        counted = [
+            request.request_id for request in requests if any(part.shard in self.shards for part in request.forget)
+        ]
+        return replace(self, request_ids=(*self.request_ids, *counted)) if counted else self
 
     def is_ready(self, publish: PublishConfig | None, now: datetime) -> bool:
         """Return whether the group is to become visible.

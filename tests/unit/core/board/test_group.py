@@ -21,10 +21,11 @@ HOUR = timedelta(hours=1)
 
 def test_a_group_is_ready_when_it_is_large_enough_or_has_waited_long_enough() -> None:
     publish = PublishConfig(at_least=2, every=HOUR)
-    group = NO_GROUP.with_shard(1, 3, at=NOW).with_requests(["a"])
+    first, second = request("a", {1: {3: 1}}), request("b", {1: {3: 1}})
+    group = NO_GROUP.with_shard(1, 3, at=NOW).with_requests([first])
     assert not group.is_ready(publish, NOW + HOUR - timedelta(seconds=1))
     assert group.is_ready(publish, NOW + HOUR)
-    assert group.with_requests(["b"]).is_ready(publish, NOW)
+    assert group.with_requests([second]).is_ready(publish, NOW)
     assert group.is_ready(None, NOW), "results that are not grouped wait for nothing"
     assert not NO_GROUP.is_ready(publish, NOW + HOUR)
 
@@ -36,7 +37,10 @@ def test_a_group_waits_from_its_first_shard_on_and_serves_the_earliest_stage() -
 
 
 def test_requests_whose_shards_do_not_wait_are_not_counted() -> None:
-    assert NO_GROUP.with_requests(["a"]) == NO_GROUP
+    elsewhere = request("a", {0: {3: 1}})
+    assert NO_GROUP.with_requests([elsewhere]) == NO_GROUP
+    group = NO_GROUP.with_shard(1, 3, at=NOW)
+    assert group.with_requests([elsewhere]) == group, "whoever waits on shard 1 is no less alone for it"
 
 
 def test_a_wait_beyond_all_dates_never_ends() -> None:
@@ -100,10 +104,12 @@ def test_a_repair_that_ends_after_the_group_is_due_releases_it() -> None:
     assert states(together) == ["exact", "exact", "exact"]
 
 
-def test_settings_without_groups_release_the_one_that_waits() -> None:
+@pytest.mark.parametrize("publish", [None, PublishConfig(at_least=1), PublishConfig(at_least=9, every=timedelta(0))])
+def test_settings_for_which_a_group_is_complete_release_it(publish: PublishConfig | None) -> None:
     board = grouped_board(at_least=9)
     revoke_and_repair(board, "r1", shard=0)
-    [together] = execute(board, *board.handle(UnlearningConfigured(at=NOW, unlearning=UnlearningConfig())))
+    unlearning = UnlearningConfig(publish=publish)
+    [together] = execute(board, *board.handle(UnlearningConfigured(at=NOW, unlearning=unlearning)))
     assert states(together) == ["exact", "exact", "exact"]
 
 
