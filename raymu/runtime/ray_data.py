@@ -1,14 +1,15 @@
-"""Ray Data as raymu uses it: pieces of work over a pool of actors, in order, and without a word on the terminal.
+"""Ray Data as raymu uses it, without a word on the terminal: pieces of work over a pool of actors, and groups of records.
 
 What actors return lies in Ray's object store. It is sealed by `MessageCipher` there, errors too.
 """
 
 import logging
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 
@@ -39,7 +40,7 @@ def map_in_order(
     """
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     options = {name: value for name, value in task_options(cluster).items() if value}
-    with _context():
+    with _context(preserve_order=True):
         data = ray.data.from_items([dict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
             actor,
             batch_size=1,
@@ -51,16 +52,67 @@ def map_in_order(
     yield from data.iter_rows()
 
 
+def map_groups(
+    refs: Sequence[Any], key: str, work: Callable[[pa.Table], pa.Table], *, partitions: int
+) -> Generator[dict[str, Any]]:
+    """Bring the records of each group together on one worker, and yield what `work` makes of each group, in any order.
+
+    Args:
+        refs: Tables of records in Ray's object store.
+        key: The column that says the group.
+        work: Makes a table of the records of a group.
+        partitions: Into how many parts all records are divided.
+
+    Yields:
+        Each row that was made.
+    """
+    silent: dict[str, Any] = {
+        "enable_operator_progress_bars": False,
+        "print_on_execution_start": False,
+        "execution_no_progress_timeout_s": -1,  # other jobs may have the room for long
+        "shuffle_compression": "none",  # what is sealed cannot be compressed
+        "target_max_block_size": None,  # what one worker brings together is not divided: a group would be
+    }
+    with _context(**silent), _silent_handlers():
+        records = ray.data.from_arrow_refs(list(refs))
+        done = records.groupby(key, num_partitions=partitions).map_groups(work, batch_format="pyarrow", num_cpus=1)
+        yield from done.iter_rows()
+
+
 @contextmanager
-def _context() -> Iterator[None]:
-    """Make what is built meanwhile silent, and keep its order. Ray Data copies its settings when it builds something."""
+def _context(*, preserve_order: bool = False, **settings: Any) -> Iterator[None]:
+    """Make what is built meanwhile silent. Ray Data copies its settings when it builds something.
+
+    Args:
+        preserve_order: Whether results come in the order of what they are made of.
+        settings: Further settings of Ray Data; those that this version of it lacks are left out.
+    """
     with warnings.catch_warnings():  # of Ray Data, which warns of its own defaults too
         warnings.simplefilter("ignore", DeprecationWarning)
         context = DataContext.get_current()
         options = context.execution_options
-        before = context.enable_progress_bars, options.preserve_order
-        context.enable_progress_bars, options.preserve_order = False, True
+        wanted = {"enable_progress_bars": False, **settings}
+        before = {name: getattr(context, name) for name in wanted if hasattr(context, name)}
+        was_ordered, options.preserve_order = options.preserve_order, preserve_order or options.preserve_order
         try:
+            for name in before:
+                setattr(context, name, wanted[name])
             yield
         finally:
-            context.enable_progress_bars, options.preserve_order = before
+            options.preserve_order = was_ordered
+            for name, value in before.items():
+                setattr(context, name, value)
+
+
+@contextmanager
+def _silent_handlers() -> Iterator[None]:
+    """Keep Ray Data's log from the terminal."""
+    logger = logging.getLogger("ray.data")
+    levels = {handler: handler.level for handler in logger.handlers if isinstance(handler, logging.StreamHandler)}
+    try:
+        for handler in levels:
+            handler.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)

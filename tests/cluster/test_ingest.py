@@ -152,7 +152,7 @@ def kill_one_of(name: str) -> Thread:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("victim", ["ray::_place", "ray::HashShuf"])
+@pytest.mark.parametrize("victim", ["ray::place_part", "ray::HashShuf"])
 def test_after_a_killed_worker_the_files_are_those_of_one_process_or_none(tmp_path: Path, victim: str) -> None:
     write_folders(tmp_path / "all", write_samples(tmp_path / "all.parquet", samples=120, owners=3))
     config, location = settings(tmp_path / "all"), str(tmp_path / "run")
@@ -164,7 +164,7 @@ def test_after_a_killed_worker_the_files_are_those_of_one_process_or_none(tmp_pa
     try:
         prepare_run(config, location, rows=rows).write()
     except DeviceUnavailable:
-        assert victim != "ray::_place"
+        assert victim != "ray::place_part"
         assert not Path(location).exists()
         prepare_run(config, location, rows=rows).write()
     killer.join(60)
