@@ -91,12 +91,12 @@ def _context(*, preserve_order: bool = False, **settings: Any) -> Iterator[None]
         warnings.simplefilter("ignore", DeprecationWarning)
         context = DataContext.get_current()
         options = context.execution_options
-        wanted = {"enable_progress_bars": False, **settings}
-        before = {name: getattr(context, name) for name in wanted if hasattr(context, name)}
+        values = {"enable_progress_bars": False, **settings}
+        before = {name: getattr(context, name) for name in values if hasattr(context, name)}
         was_ordered, options.preserve_order = options.preserve_order, preserve_order or options.preserve_order
         try:
             for name in before:
-                setattr(context, name, wanted[name])
+                setattr(context, name, values[name])
             yield
         finally:
             options.preserve_order = was_ordered
