@@ -54,6 +54,7 @@ SEPARATE = (
     "commands",
     "beside_sisa",
     "serving",
+    "storage_under_load",
 )
 """Scripts with options of their own."""
 

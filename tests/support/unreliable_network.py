@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from random import Random
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ class Network:
     """How calls fare between a client and a server, and how they have fared."""
 
     latency_s: float = 0.0
-    """Added to each call."""
+    """Added to each call, and to each connection that is made. Calls over several connections wait side by side."""
     failing: float = 0.0
     """Share of the calls that fail."""
     most_at_once: int = 1_000
@@ -33,7 +34,7 @@ class Network:
     faults: tuple[Fault, ...] = FAULTS
     seed: int = 0
     calls: Counter[str] = field(default_factory=Counter)
-    """Kind of call -> how many there were."""
+    """Kind of call, or "connect" -> how many there were."""
     failed: Counter[str] = field(default_factory=Counter)
     """Fault -> how many calls it struck."""
     _open: int = 0
@@ -43,9 +44,24 @@ class Network:
     def __post_init__(self) -> None:
         self._random = Random(self.seed)
 
+    def connect(self) -> None:
+        """Let a connection take its time."""
+        with self._lock:
+            self.calls["connect"] += 1
+        time.sleep(self.latency_s)
+
     @contextmanager
     def call(self, kind: str) -> Iterator[Fault | None]:
         """Let a call take its time. Yields what strikes it."""
+        fault = self.begin(kind)
+        try:
+            time.sleep(self.latency_s)
+            yield fault
+        finally:
+            self.end()
+
+    def begin(self, kind: str) -> Fault | None:
+        """Count a call. Returns what strikes it."""
         with self._lock:
             self.calls[kind] += 1
             self._open += 1
@@ -54,12 +70,18 @@ class Network:
                 fault = "busy"
             if fault:
                 self.failed[fault] += 1
-        try:
-            time.sleep(self.latency_s)
-            yield fault
-        finally:
-            with self._lock:
-                self._open -= 1
+        return fault
+
+    def end(self) -> None:
+        """Say that a call is passed on."""
+        with self._lock:
+            self._open -= 1
+
+    def take_calls(self) -> Counter[str]:
+        """Return the calls so far, and count from 0 again."""
+        with self._lock:
+            taken, self.calls = self.calls, Counter()
+        return taken
 
 
 @contextmanager
@@ -69,6 +91,10 @@ def http_proxy(port: int, network: Network) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+
+        def handle(self) -> None:
+            network.connect()
+            super().handle()
 
         def forward(self) -> None:
             body = self.body()
@@ -142,38 +168,66 @@ def http_proxy(port: int, network: Network) -> Iterator[int]:
 
 @contextmanager
 def tcp_proxy(target: Path, network: Network) -> Iterator[int]:
-    """Forward connections to a socket file. What a client sends at once is a call. Yields the proxy's own port."""
+    """Forward connections to a socket file. Yields the proxy's own port.
+
+    What a client sends until the next answer is one call, in as many parts as it likes: each part is on its way for the
+    latency, and none waits for another.
+    """
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            client: socket.socket = self.request
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            server.connect(str(target))
-            is_answer_lost = threading.Event()
-            back = threading.Thread(target=self.answer, args=(server, client, is_answer_lost), daemon=True)
-            back.start()
+            self.client: socket.socket = self.request
+            self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            network.connect()
+            self.database = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.database.connect(str(target))
+            self.is_answered = self.is_answer_lost = False
+            self.on_the_way: SimpleQueue[tuple[float, bytes, Fault | None, bool] | None] = SimpleQueue()
+            threads = [threading.Thread(target=work, daemon=True) for work in (self.pass_on, self.answer)]
+            for thread in threads:
+                thread.start()
+            is_first = True
             with suppress(OSError):
-                while sent := client.recv(2**16):
-                    with network.call("query") as fault:
-                        if fault in ("busy", "reset"):
-                            break
-                        if fault is not None:
-                            is_answer_lost.set()
-                        server.sendall(sent)
-                        if fault is not None:
-                            back.join(60)
-                            break
-            for end in (client, server):
-                _break(end)
-            back.join(60)
+                while sent := self.client.recv(2**16):
+                    if is_first or self.is_answered:
+                        self.is_answered, fault = False, network.begin("query")
+                        self.on_the_way.put((time.monotonic() + network.latency_s, sent, fault, True))
+                    else:
+                        self.on_the_way.put((time.monotonic() + network.latency_s, sent, None, False))
+                    is_first = False
+            self.on_the_way.put(None)
+            for thread in threads:
+                thread.join(60)
 
-        def answer(self, server: socket.socket, client: socket.socket, is_answer_lost: threading.Event) -> None:
+        def pass_on(self) -> None:
+            is_broken = False
+            while (part := self.on_the_way.get()) is not None:
+                arrives_at, sent, fault, is_call = part
+                time.sleep(max(0.0, arrives_at - time.monotonic()))
+                if is_call:
+                    network.end()
+                if fault in ("busy", "reset"):
+                    is_broken = True
+                if not is_broken:
+                    self.is_answer_lost = self.is_answer_lost or fault is not None
+                    with suppress(OSError):
+                        self.database.sendall(sent)
+                if is_broken:
+                    self.break_both()
+            self.break_both()
+
+        def answer(self) -> None:
             with suppress(OSError):
-                while answered := server.recv(2**16):
-                    if is_answer_lost.is_set():
-                        return
-                    client.sendall(answered)
+                while answered := self.database.recv(2**16):
+                    if self.is_answer_lost:
+                        break
+                    self.is_answered = True
+                    self.client.sendall(answered)
+            self.break_both()
+
+        def break_both(self) -> None:
+            for end in (self.client, self.database):
+                _break(end)
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
