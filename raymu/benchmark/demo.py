@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 from raymu.api import Run
 from raymu.benchmark.compare import (
@@ -38,30 +40,46 @@ BOUNDARY = 0.85
 """Hybrid boundary of `hs` and `ohs`. A shard is retrained if its first two slices of five are untouched."""
 
 
+TABLES = ("letter-train.parquet", "letter-test.parquet")
+"""Bundled tables: samples to train on, and to test with."""
+
+
 def demo_config(folder: Path) -> Config:
     """Return settings that reach 92% test accuracy on the letter data in seconds. The bundled tables are in `folder`."""
-    return Config.parse(
-        {
-            "data": {
-                "train": str(folder / "letter-train.parquet"),
-                "test": str(folder / "letter-test.parquet"),
-                "classes": 26,
-            },
-            "model": {"name": "mlp", "hidden": [256]},
-            "training": {
-                "epochs": 30,
-                "optimizer": "adam",
-                "learning_rate": 0.01,
-                "schedule": {"name": "linear", "per": "step"},
-            },
-            "partition": {"shards": 8, "slices": 5, "seed": 7},
-            "unlearning": {"boundary": BOUNDARY},
-        }
-    )
+    return Config.parse(_settings(*(str(folder / table) for table in TABLES)))
+
+
+def write_demo_config(folder: Path) -> Path:
+    """Write the settings of the demonstration into a folder, with copies of its tables, and return the file.
+
+    So the next commands work on any machine: an installed raymu has no examples.
+    """
+    with resources.as_file(resources.files("raymu") / "datasets") as bundled:
+        for table in TABLES:
+            with atomic_write(folder / table) as file:
+                file.write_bytes((bundled / table).read_bytes())
+    with atomic_write(folder / "letter.yaml") as file:
+        file.write_text(yaml.safe_dump(_settings(*TABLES), sort_keys=False), encoding="utf-8")
+    return folder / "letter.yaml"
+
+
+def _settings(train_table: str, test_table: str) -> dict[str, Any]:
+    return {
+        "data": {"train": train_table, "test": test_table, "classes": 26},
+        "model": {"name": "mlp", "hidden": [256]},
+        "training": {
+            "epochs": 30,
+            "optimizer": "adam",
+            "learning_rate": 0.01,
+            "schedule": {"name": "linear", "per": "step"},
+        },
+        "partition": {"shards": 8, "slices": 5, "seed": 7},
+        "unlearning": {"boundary": BOUNDARY},
+    }
 
 
 def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
-    """Run the comparison on Ray, and write `results.json` and `cost-and-distance.png` to `out`.
+    """Run the comparison on Ray. `out` gets its results, its figure, and the settings and tables to go on with.
 
     Raises:
         RunInvalid: `out` cannot be created.
@@ -76,12 +94,12 @@ def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
         cluster_connection(demo_config(folder).cluster),
     ):
         config, base = demo_config(folder), str(Path(scratch) / "base")
-        with stage_progress(shards=config.partition.shards, is_shown=is_shown) as progress:
+        with stage_progress(is_shown=is_shown) as progress:
             run = train(config, base, progress=progress)
         run.close()
         setup = ComparisonSetup.of(config, base, Path(scratch))
         with phase_progress("methods", is_shown=is_shown) as (count, phase):
-            result = _compare(setup, run, out / "cost-and-distance.png", count, phase)
+            result = _compare(setup, run, out, count, phase)
     with atomic_write(out / "results.json") as file:
         file.write_bytes(to_json(result))
     return result
@@ -97,7 +115,7 @@ def _scenarios(setup: ComparisonSetup) -> dict[str, Requests]:
 
 
 def _compare(
-    setup: ComparisonSetup, run: Run, figure: Path, count: Callable[[int, int], None], phase: Callable[[str], None]
+    setup: ComparisonSetup, run: Run, out: Path, count: Callable[[int, int], None], phase: Callable[[str], None]
 ) -> DemoResult:
     rows: list[DemoRow] = []
     scenarios, begun = _scenarios(setup), 0
@@ -121,6 +139,7 @@ def _compare(
             )
             for row in measured
         ]
+    figure = out / "cost-and-distance.png"
     save_figure(plot_costs(costs), figure)
     return DemoResult(
         trained_accuracy=trained_accuracy,
@@ -129,6 +148,7 @@ def _compare(
         train_seconds=run.training.seconds,
         rows=tuple(rows),
         figure=str(figure),
+        config=str(write_demo_config(out)),
     )
 
 

@@ -1,6 +1,8 @@
 """The result of the demonstration, and its tables."""
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from raymu.console.screen import Screen, make_table
 
@@ -46,6 +48,8 @@ class DemoResult:
     rows: tuple[DemoRow, ...]
     figure: str
     """Path of the figure."""
+    config: str
+    """Path of settings with which the same run is trained, beside its tables."""
 
 
 def show_demo(result: DemoResult, screen: Screen) -> None:
@@ -74,6 +78,21 @@ def show_demo(result: DemoResult, screen: Screen) -> None:
         "from scratch; a good patch has a small one."
     )
     screen.print(f"compute and distance: {result.figure}")
+    screen.print("next, a run of your own:")
+    for command in next_commands(result.config):
+        screen.print_unwrapped(f"  {command}")
+
+
+def next_commands(config: str) -> tuple[str, ...]:
+    """Return what to type after the demonstration: from training to a verified deletion."""
+    run = Path(config).parent / "run"
+    settings, place = shlex.quote(config), shlex.quote(str(run))
+    return (
+        f"raymu train {settings} {place}",
+        f"raymu revoke {place} --id 17 --id 4021",
+        f"raymu settle {place}",
+        f"raymu verify {place}",
+    )
 
 
 _COSTS = ("passes", "compute s", "x sisa", "x scratch", "rewound s", "repaired s")

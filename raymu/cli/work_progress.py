@@ -18,13 +18,12 @@ from raymu.text import forecast_duration
 
 
 @contextmanager
-def work_progress(*, shards: int, is_shown: bool) -> Iterator[Progress]:
+def work_progress(*, is_shown: bool) -> Iterator[Progress]:
     """Show the progress of all shards, and at the end where the work was done and how long each phase took.
 
     The JSON document of the command gets both, and so does the log.
 
     Args:
-        shards: The number of shards of the run.
         is_shown: Whether a terminal shows the progress.
 
     Yields:
@@ -32,7 +31,7 @@ def work_progress(*, shards: int, is_shown: bool) -> Iterator[Progress]:
     """
     with phases_timed() as times:
         try:
-            with stage_progress(shards=shards, is_shown=is_shown) as progress:
+            with stage_progress(is_shown=is_shown) as progress:
                 yield progress
         finally:
             times.begin(None)

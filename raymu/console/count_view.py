@@ -8,9 +8,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-_BAR_COLUMNS = 30
-_MIN_BAR_COLUMNS = 72
-"""Width below which a line leaves out the bar."""
+_MAX_BAR_COLUMNS, _MIN_BAR_COLUMNS = 30, 6
+"""Most and fewest columns of the bar. It makes room for the text, and is left out where it would be shorter."""
 
 
 class CountView:
@@ -53,11 +52,12 @@ class CountView:
         text = (
             f"{self._done:,} of {self._total:,} {self._name} after {elapsed}{f': {self._phase}' if self._phase else ''}"
         )
-        if options.max_width < _MIN_BAR_COLUMNS:
+        room = options.max_width - Text(text).cell_len - 1
+        if room < _MIN_BAR_COLUMNS:
             yield Text(text, no_wrap=True, overflow="ellipsis")
             return
         line = Table.grid(padding=(0, 1))
-        line.add_column(width=_BAR_COLUMNS)
-        line.add_column(no_wrap=True, overflow="ellipsis")
+        line.add_column(width=min(room, _MAX_BAR_COLUMNS))
+        line.add_column(no_wrap=True)
         line.add_row(ProgressBar(total=self._total, completed=self._done), Text(text))
         yield line

@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from raymu.console.fleet_progress import FleetProgress, ShardProgress
-from raymu.text import plural
 
 _MIN_MEASURE_COLUMNS, _MIN_SPEED_COLUMNS, _MIN_BAR_COLUMNS = 110, 72, 44
 """Widths below which a line leaves out the losses, the speed, and the bar."""
@@ -21,21 +20,15 @@ _OTHER_LINES = 3
 class FleetView:
     """Draw a bar of all shards, a line for as many running shards as fit, and the counts."""
 
-    def __init__(self, progress: FleetProgress, *, shards: int) -> None:
-        """Draw the progress whenever the console refreshes.
-
-        Args:
-            shards: The number of shards of the run, some of which may have nothing to do.
-        """
-        self._progress, self._shards = progress, shards
+    def __init__(self, progress: FleetProgress) -> None:
+        """Draw the progress whenever the console refreshes."""
+        self._progress = progress
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines of the view."""
         progress, width = self._progress, options.max_width
         if not progress.shards:
-            yield _line(
-                f"{progress.phase}: {_time(progress.phase_s)}; no stage of {plural(self._shards, 'shard')} is done yet"
-            )
+            yield _line(f"{progress.phase}: {_time(progress.phase_s)}")
             return
         running = progress.running
         room = max(0, console.size.height - _OTHER_LINES)

@@ -18,11 +18,10 @@ from raymu.service.shard.messages import StageProgress
 
 
 @contextmanager
-def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
+def stage_progress(*, is_shown: bool) -> Iterator[Listener]:
     """Show the progress of all shards in one view; with `--log`, in lines of the log.
 
     Args:
-        shards: The number of shards of the run.
         is_shown: Whether a terminal shows the view.
 
     Yields:
@@ -33,7 +32,7 @@ def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
         if is_logged():
             yield partial(_log_progress, progress)
         elif is_shown and console.is_terminal:
-            with Live(FleetView(progress, shards=shards), console=console, transient=True):
+            with Live(FleetView(progress), console=console, transient=True):
                 yield progress
         else:
             yield progress

@@ -52,7 +52,7 @@ def show_receipt(screen: Screen, receipt: Receipt) -> None:
 
 def due_words(receipt: Receipt) -> str:
     """Return when a request is due, in the zone of this machine, and whether it is overdue."""
-    due = f"due {receipt.due_at.astimezone().isoformat(sep=' ', timespec='seconds')}"
+    due = f"due {receipt.due_at.astimezone():%Y-%m-%d %H:%M %Z}"
     if receipt.came_overdue:
         return f"{due}: overdue when it came" + ("" if receipt.is_exact else ", and not exact yet")
     if receipt.is_overdue:

@@ -246,6 +246,7 @@ def a_demo() -> DemoResult:
         slices=5,
         train_seconds=12.3,
         figure="raymu-demo/cost-and-distance.png",
+        config="raymu-demo/letter.yaml",
         rows=tuple(
             DemoRow(
                 scenario=scenario,

@@ -26,7 +26,7 @@ def faults(draw: Callable[[Screen], None], width: int) -> Iterator[str]:
     """
     wide = set(_words(rendered(draw, _WIDE)))
     for line in rendered(draw, width):
-        if len(line) > width:
+        if len(line) > width and not line.startswith("  raymu "):  # a command, which is copied in one piece
             yield f"longer than {width}: {line}"
         for word in _words([line]):
             whole = {name for name in wide if name.startswith(word)}

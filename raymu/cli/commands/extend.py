@@ -58,7 +58,7 @@ def command(
     """
     with (
         open_run(run_dir, address=address) as run,
-        work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(is_shown=not as_json) as progress,
     ):
         report = run.extend(data_files, slices=slices, epochs=epochs, ignore_revoked=ignore_revoked, progress=progress)
     with printing_after_commit("`raymu status`"):

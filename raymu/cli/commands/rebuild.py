@@ -38,7 +38,7 @@ def command(run_dir: str, training_data: tuple[str, ...], address: str | None, a
     """
     with (
         open_run(run_dir, address=address) as run,
-        work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(is_shown=not as_json) as progress,
     ):
         report = run.rebuild(data="\n".join(training_data) or None, progress=progress)
     with printing_after_commit("`raymu status`"):

@@ -34,7 +34,7 @@ def command(
     run = open_run(run_dir)
     out = Path(out_file or f"{basename(run_dir) or 'run'}-report.html")
     audit = Path(audit_file) if audit_file else None
-    with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+    with stage_progress(is_shown=not as_json) as progress:
         result = write_report(run, out, data=test_data, is_verified=is_verified, audit=audit, progress=progress)
     late = f"; {result.late} late" if result.late else ""
     verdict = f"; verdict: {result.verdict}" if result.verdict else ""

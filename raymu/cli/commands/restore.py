@@ -41,7 +41,7 @@ def command(backup: str, run_dir: str, journal: str | None, accept_rollback: boo
             run.accept_rollback()
         with suppress(RunRolledBack):  # the verification says so
             run.require_not_rolled_back()
-            with work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+            with work_progress(is_shown=not as_json) as progress:
                 if revoke_again(run, progress):
                     click.echo("raymu: what the registry has was revoked again", err=True)
         verification = run.verify()

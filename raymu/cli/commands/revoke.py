@@ -117,7 +117,7 @@ def command(
     revocation = read_revocation(run_dir, **request, due=due, key=key)
     with (
         open_run(run_dir, address=address) as run,
-        work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(is_shown=not as_json) as progress,
     ):
         try:
             done = run.revoke_with_results([revocation], progress=progress)
@@ -165,7 +165,7 @@ def _as_signed(run: Run, receipt: Receipt) -> dict[str, Any]:
 
 def _revoke_rows(opened: Run, rows: RequestRows, as_json: bool) -> None:
     """Send many requests, print the refused ones, and exit with 1 if there are any."""
-    with opened as run, work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+    with opened as run, work_progress(is_shown=not as_json) as progress:
         results = run.revoke_many(rows.revocations, progress=progress)
     outcomes = outcomes_of(rows, results)
     with printing_after_commit("`raymu receipts RUN`"):
@@ -184,7 +184,7 @@ def _revoke_deleted_rows(opened: Run, table: str, since: int | None, as_json: bo
         )
         results: list[SubmissionResult] = []
         if deletions.revocations:
-            with work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+            with work_progress(is_shown=not as_json) as progress:
                 results = run.revoke_many(deletions.revocations, progress=progress)
     statuses = ["accepted" if each.request_id else "not held" if each.is_absent else "refused" for each in results]
     rows = list(zip(deletions.versions, deletions.revocations, results, statuses, strict=True))

@@ -52,7 +52,7 @@ def command(
     """
     with (
         open_run(run_dir, address=address) as run,
-        work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(is_shown=not as_json) as progress,
     ):
         if drop_shard is not None:
             run.drop_shard(drop_shard, progress=progress)

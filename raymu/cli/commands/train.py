@@ -85,7 +85,7 @@ def command(
         say_notes(named.notes)
         owners = (*owners, *named.values)
     with (
-        work_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
+        work_progress(is_shown=not as_json) as progress,
         train(
             config,
             location,

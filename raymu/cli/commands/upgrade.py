@@ -43,7 +43,7 @@ def command(run_dir: str, is_checked: bool, address: str | None, as_json: bool) 
         if is_checked:
             upgrade = run.pending_upgrade()
         else:
-            with work_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+            with work_progress(is_shown=not as_json) as progress:
                 upgrade = run.upgrade(progress=progress)
     with printing_after_commit("`raymu upgrade --check`"):
         show(

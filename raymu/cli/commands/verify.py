@@ -43,9 +43,7 @@ def command(
     chosen = shards or None
     if accept_rollback:
         run.accept_rollback()
-    with stage_progress(
-        shards=run.config.partition.shards, is_shown=bool(replay or shards) and not as_json
-    ) as progress:
+    with stage_progress(is_shown=bool(replay or shards) and not as_json) as progress:
         verification = run.verify(replay=chosen if replay or shards else (), anchor=anchor, progress=progress)
     show(as_json, verification, lambda screen: show_verification(screen, verification))
     sys.exit(EXIT_CODES[verification.verdict])

@@ -500,7 +500,7 @@ def test_a_table_of_a_spreadsheet_leaves_out_what_is_unknown_and_takes_what_is_o
         "raymu: Anfragen.CSV: column Größe is not used",
     ]
     out = cli("receipts", "runs/run", "--request", answers[0]["request_id"])[1]
-    assert "due 2020-01-31 23:59:59" in out
+    assert "due 2020-01-31 23:59" in out
     assert "overdue when it came" in out
     code, out, _ = cli(*words)
     assert (code, "0 of 4 requests accepted, 0 refused, 4 left out" in out) == (0, True)

@@ -40,16 +40,24 @@ def test_the_count_advances_and_its_clock_starts_with_it() -> None:
     view = CountView("models", clock)
     clock.now_s = 60.0
     view.count(0, 78)
-    assert drawn(view, width=60) == "0 of 78 models after 0:00:00"
+    assert drawn(view, width=30) == "0 of 78 models after 0:00:00"
     view.begin_phase("shard 1: oracles")
     view.begin_setup("waiting for the first stage")
     clock.now_s = 64.0
     view.count(3, 78)
-    assert drawn(view, width=60) == "3 of 78 models after 0:00:04: shard 1: oracles"
+    assert drawn(view, width=50) == "3 of 78 models after 0:00:04: shard 1: oracles"
     assert drawn(view).endswith("3 of 78 models after 0:00:04: shard 1: oracles")
     view.count(78, 78)
     view.begin_setup("comparing")
-    assert drawn(view, width=60) == "78 of 78 models after 0:00:04: comparing"
+    assert drawn(view, width=42) == "78 of 78 models after 0:00:04: comparing"
+
+
+@pytest.mark.parametrize("width", [60, 66, 72, 80, 100, 160])
+def test_the_bar_makes_room_for_the_phase(width: int) -> None:
+    view = CountView("models", Clock())
+    view.count(22, 26)
+    view.begin_phase("shard 2: shadow models")
+    assert drawn(view, width=width).endswith("22 of 26 models after 0:00:00: shard 2: shadow models")
 
 
 @pytest.mark.parametrize("width", [20, 40, 72, 160])

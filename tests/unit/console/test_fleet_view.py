@@ -51,7 +51,7 @@ def fleet_after(shards: int, workers: int, *, stages: int) -> FleetProgress:
 
 def drawn(progress: FleetProgress, *, width: int, height: int) -> list[str]:
     console = Console(width=width, height=height, force_terminal=True, file=io.StringIO(), record=True)
-    console.print(FleetView(progress, shards=200))
+    console.print(FleetView(progress))
     return console.export_text().splitlines()
 
 
@@ -90,10 +90,10 @@ def test_before_the_first_stage_its_phase_is_shown() -> None:
     clock = Clock()
     progress = FleetProgress(clock)
     clock.now_s = 65.0
-    assert drawn(progress, width=80, height=24) == ["starting: 0:01:05; no stage of 200 shards is done yet"]
+    assert drawn(progress, width=80, height=24) == ["starting: 0:01:05"]
     progress.begin_phase("reading the data")
     clock.now_s = 70.0
-    assert drawn(progress, width=80, height=24) == ["reading the data: 0:00:05; no stage of 200 shards is done yet"]
+    assert drawn(progress, width=80, height=24) == ["reading the data: 0:00:05"]
 
 
 def test_the_clock_and_the_estimate_start_with_the_first_stage() -> None:
