@@ -18,6 +18,7 @@ from raymu.errors import CoordinatorSuperseded
 from raymu.store.files.local import LocalDisk
 from raymu.store.files.object_store import ObjectStorage
 from raymu.store.files.run_files import RunFiles
+from raymu.store.journal.batched_writes import BatchedWrites
 
 Answer = TypeVar("Answer")
 
@@ -59,11 +60,19 @@ class Steps:
         def commit(_connection: sql.Connection) -> None:
             self.change()
 
+        def send(writes: BatchedWrites) -> None:
+            if writes._is_server:  # which is sent the commit without SQLAlchemy's
+                self.change()
+            original(writes)
+
+        original = BatchedWrites.send
         sql.event.listen(sql.Engine, "commit", commit)
+        BatchedWrites.send = send  # type: ignore[assignment, method-assign]
         try:
             yield
         finally:
             sql.event.remove(sql.Engine, "commit", commit)
+            BatchedWrites.send = original  # type: ignore[assignment, method-assign]
 
     def change(self) -> None:
         self.changes.append(self.steps + 1)

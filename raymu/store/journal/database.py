@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from raymu.errors import ConfigInvalid, ConnectionLost, FileCorrupt, FileUnreadable, JournalBusy, StorageFailed
 from raymu.store.files.database_files import begin_use, end_use
 from raymu.store.files.retries import retried
+from raymu.store.journal.batched_writes import BatchedWrites
 from raymu.store.journal.changed_pages import ChangedPages
 from raymu.store.journal.dialects import DIALECTS
 from raymu.store.journal.engines import open_engine
@@ -33,7 +34,7 @@ class Database:
             is_read_only: True writes nothing and holds no lock while others write
             name: What messages call it.
         """
-        self._name = name
+        self._name, self._is_read_only = name, is_read_only
         self._dialect = DIALECTS[url.get_backend_name()]
         opened = self._dialect.read_only_url(url) if is_read_only else url
         self._shared = open_engine(opened, is_read_only=is_read_only, on_connect=self._begin_use)
@@ -47,8 +48,6 @@ class Database:
         self._dirty_table: str | None = None
         """A table whose deleted rows may have left residue; empty for none in particular."""
         self._has_written = False
-        self._existing: set[str] = set()
-        """Names of tables that exist."""
 
     def create(self, tables: sql.MetaData) -> None:
         """Create the tables that do not exist, even while another process does the same. Raises StorageFailed."""
@@ -64,16 +63,17 @@ class Database:
 
     def has_table(self, table: sql.Table) -> bool:
         """Return whether a table exists. Raises as `reading`."""
-        if table.name not in self._existing:
-            with self._translated_errors(is_reading=True):
-                if not retried(lambda: sql.inspect(self._engine).has_table(table.name), self._is_lost):
+        if table.name not in self._shared.existing:
+            with self.reading() as connection:
+                if not cast(_RetriedReads, connection).has_table(table.name):
                     return False
-            self._existing.add(table.name)
+            self._shared.existing.add(table.name)
         return True
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
         """Open one transaction. Whoever can repeat it tries again. Raises JournalBusy, ConnectionLost, StorageFailed."""
+        self._require_writable()
         self._scrub()
         with (
             self._noting_changes(),
@@ -105,6 +105,25 @@ class Database:
             changes.note()
 
     @contextmanager
+    def writing_together(self) -> Iterator[BatchedWrites]:
+        """Open one transaction as `writing` does, whose writes are sent with its commit. Raises as `writing`."""
+        if not self._dialect.is_server:
+            with self.writing() as connection:
+                yield BatchedWrites(connection, is_server=False)
+            return
+        self._require_writable()
+        self._scrub()
+        with self._translated_errors(), self._engine.connect() as connection:
+            batched = BatchedWrites(connection.execution_options(isolation_level="AUTOCOMMIT"), is_server=True)
+            try:
+                yield batched
+                batched.send()
+            except BaseException:
+                batched.roll_back()
+                raise
+            self._has_written = True
+
+    @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
         """Open a connection to read. Raises JournalBusy, FileUnreadable; FileCorrupt for a damaged or missing journal."""
         with self._translated_errors(is_reading=True):
@@ -119,10 +138,19 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[sql.Connection]:
         """Open a transaction that reads all tables as they are at one moment. Raises as `reading`."""
-        with self._translated_errors(is_reading=True):
-            connection = retried(self._engine.connect, self._is_lost)
+
+        def begin() -> sql.Connection:
+            connection = self._engine.connect()
             try:
                 connection.exec_driver_sql(self._dialect.begin_snapshot)
+            except SQLAlchemyError:
+                _end(connection)
+                raise
+            return connection
+
+        with self._translated_errors(is_reading=True):
+            connection = retried(begin, self._is_lost)
+            try:
                 yield connection
             finally:
                 _end(connection)
@@ -147,6 +175,11 @@ class Database:
         return isinstance(error, SQLAlchemyError) and self._dialect.is_lost(error)
 
     @property
+    def is_server(self) -> bool:
+        """Whether each statement that is sent alone costs a round trip."""
+        return self._dialect.is_server
+
+    @property
     def can_lock(self) -> bool:
         """Whether the database has locks that end with their connection."""
         return self._dialect.connection_lock is not None
@@ -158,17 +191,23 @@ class Database:
             What releases it and closes the connections; None if another connection has it.
         """
 
+        lock, unlock = sql.text(str(self._dialect.connection_lock)), sql.text(str(self._dialect.connection_unlock))
+
         def attempt() -> tuple[sql.Connection, bool]:
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            statement = sql.text(str(self._dialect.connection_lock))
-            return connection, bool(connection.execute(statement, {"name": name}).scalar_one())
+            return connection, bool(connection.execute(lock, {"name": name}).scalar_one())
 
         with self._translated_errors():
             connection, is_locked = retried(attempt, self._is_lost)  # a lock ends with its connection
 
         def release() -> None:
-            with suppress(SQLAlchemyError):
-                connection.invalidate()  # in the pool it would keep the lock
+            try:
+                if is_locked:  # a connection of the pool must not keep it
+                    connection.execute(unlock, {"name": name})
+            except SQLAlchemyError:
+                with suppress(SQLAlchemyError):
+                    connection.invalidate()
+            _end(connection)
             self._shared.end_use(self)
 
         if is_locked:
@@ -187,15 +226,8 @@ class Database:
     def schema_differences(self) -> list[str]:
         """Return a phrase for everything in the schema that raymu did not create as it is. Raises as `reading`."""
 
-        def attempt() -> list[str]:
-            connection = self._engine.connect()
-            try:
-                return list(self._dialect.schema_differences(connection))
-            finally:
-                _end(connection)
-
-        with self._translated_errors(is_reading=True):
-            return retried(attempt, self._is_lost)
+        with self.reading() as connection:
+            return list(self._dialect.schema_differences(connection))
 
     def close(self, *, at_rest: bool = False) -> None:
         """Close the connections. SQLite's file is then complete by itself, even if another process has it open.
@@ -211,6 +243,11 @@ class Database:
             self._put_to_rest(self._dialect.at_rest)
         if self._use is not None:
             self._use()
+
+    def _require_writable(self) -> None:
+        """Refuse to write over a connection that readers and writers of a server share. SQLite refuses by itself."""
+        if self._is_read_only and self._dialect.is_server:
+            raise StorageFailed(self._name, "is open read-only")
 
     def _begin_use(self) -> None:
         """Keep whoever reads the bytes of the file in this process from ending SQLite's locks."""
@@ -236,12 +273,16 @@ class Database:
             nullcontext() if self._changes is None else self._changes.lock,
             suppress(StorageFailed, JournalBusy),
             self._translated_errors(),
-            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
             if self._changes is not None:
                 self._changes.note_emptied()
-            if self._dialect.scrub(connection, self._dirty_table):
+            if retried(self._is_scrubbed, self._is_lost):
                 self._dirty_table = None
+
+    def _is_scrubbed(self) -> bool:
+        assert self._dirty_table is not None, "there is something to scrub"
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return self._dialect.scrub(connection, self._dirty_table)
 
     @contextmanager
     def _translated_errors(self, *, is_reading: bool = False) -> Iterator[None]:
@@ -277,6 +318,14 @@ class _RetriedReads:
     def execute(self, query: Any, *parameters: Any) -> Any:
         """Send a query. Its whole answer is here once this returns."""
         return retried(lambda: self._connection.execute(query, *parameters), self._can_connect_again)
+
+    def has_table(self, name: str) -> bool:
+        """Return whether a table exists."""
+        return retried(lambda: sql.inspect(self._connection).has_table(name), self._can_connect_again)
+
+    def exec_driver_sql(self, query: str, *parameters: Any) -> Any:
+        """Send a query as it is. Its whole answer is here once this returns."""
+        return retried(lambda: self._connection.exec_driver_sql(query, *parameters), self._can_connect_again)
 
     def _can_connect_again(self, error: Exception) -> bool:
         if not (isinstance(error, SQLAlchemyError) and self._is_lost(error)):

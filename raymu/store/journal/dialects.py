@@ -74,7 +74,9 @@ class Dialect:
     schema_lock: str | None = None
     """SQL that lets one transaction at a time create the tables."""
     connection_lock: str | None = None
-    """SQL that returns whether this connection got the lock `name`, which it keeps until it ends."""
+    """SQL that returns whether this connection got the lock `name`, which it keeps until it gives it back or ends."""
+    connection_unlock: str | None = None
+    """SQL by which the connection gives the lock back."""
     scrubs_on_close: bool = False
     """True if committed changes can lie in a second file, which the last writer moves into the first."""
     at_rest: str | None = None
@@ -91,12 +93,12 @@ def _sqlite_settings(is_read_only: bool) -> list[str]:
     return [*safe, *(["PRAGMA query_only=ON"] if is_read_only else durable)]
 
 
-def _postgresql_settings(is_read_only: bool) -> list[str]:
+def _postgresql_settings(_is_read_only: bool) -> list[str]:
     settings = (
         f"SET lock_timeout = {LOCK_MS}",
         f"SET statement_timeout = {STATEMENT_MS}",
         f"SET idle_in_transaction_session_timeout = {IDLE_MS}",
-        "SET default_transaction_read_only = on" if is_read_only else "SET synchronous_commit = on",
+        "SET synchronous_commit = on",
     )
     return ["; ".join(settings)]  # each statement would be a round trip
 
@@ -203,8 +205,8 @@ DIALECTS: Mapping[str, Dialect] = {
         lock_message="lock timeout",
         schema_lock=f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
         connection_lock="SELECT pg_try_advisory_lock(hashtextextended(:name, 0))",
+        connection_unlock="SELECT pg_advisory_unlock(hashtextextended(:name, 0))",
         engine_options={
-            "pool_pre_ping": True,
             "max_overflow": -1,  # each run at work keeps a connection for its lock: the server limits them, not the pool
             "use_native_hstore": False,  # for which each new connection would be searched
             "connect_args": dict(CONNECT_ARGS),

@@ -1,17 +1,24 @@
 """Engines of SQLAlchemy: one for each file, and one for all that a process opens of a server, where connecting is slow."""
 
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
 import sqlalchemy as sql
+from sqlalchemy.exc import InvalidatePoolError
 
 from raymu.store.journal.dialects import DIALECTS
 
 _lock = threading.Lock()
+
+TRUSTED_IDLE_S = 5.0
+"""How long a connection to a server may be idle before it is tried out, which is a round trip. Whoever uses one that was lost
+since tries again."""
 
 
 class SharedEngine:
@@ -19,6 +26,8 @@ class SharedEngine:
 
     def __init__(self, engine: sql.Engine) -> None:
         self.engine = engine
+        self.existing: set[str] = set()
+        """Names of tables that exist."""
         self._users: WeakSet[object] = WeakSet()
 
     def use(self, user: object) -> None:
@@ -32,6 +41,7 @@ class SharedEngine:
             self._users.discard(user)
             is_last = not self._users
         if is_last:
+            self.existing.clear()
             self.engine.dispose()
 
 
@@ -45,18 +55,32 @@ def open_engine(
         is_read_only: True writes nothing and holds no lock while others write
         on_connect: Called with each new connection to a file.
     """
-    if DIALECTS[url.get_backend_name()].is_server:
-        return _of_server(url, is_read_only, os.getpid())
-    return SharedEngine(_new_engine(url, is_read_only, on_connect))
+    if DIALECTS[url.get_backend_name()].is_server:  # a reader's connections serve writers too: each costs round trips
+        return _of_server(url, os.getpid())
+    return SharedEngine(_new_engine(url, is_read_only=is_read_only, on_connect=on_connect))
 
 
 @lru_cache(maxsize=16)
-def _of_server(url: sql.URL, is_read_only: bool, _process: int) -> SharedEngine:
+def _of_server(url: sql.URL, _process: int) -> SharedEngine:
     """Keep an engine of this process: a forked child must not use the connections of its parent."""
-    return SharedEngine(_new_engine(url, is_read_only, lambda: None))
+    engine = _new_engine(url, is_read_only=False, on_connect=lambda: None)
+
+    def note(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    def try_out(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("idle_since", math.inf) > TRUSTED_IDLE_S:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error  # the others are as old
+
+    sql.event.listen(engine, "checkin", note)
+    sql.event.listen(engine, "checkout", try_out)
+    return SharedEngine(engine)
 
 
-def _new_engine(url: sql.URL, is_read_only: bool, on_connect: Callable[[], None]) -> sql.Engine:
+def _new_engine(url: sql.URL, *, is_read_only: bool, on_connect: Callable[[], None]) -> sql.Engine:
     dialect = DIALECTS[url.get_backend_name()]
     engine = sql.create_engine(url, **dialect.engine_options)
 

@@ -12,6 +12,7 @@ from raymu.core.records import SampleId
 from raymu.core.requests import RevocationRequest
 from raymu.errors import ConnectionLost, CoordinatorSuperseded, FileCorrupt, JournalBusy, RunInvalid, StorageFailed
 from raymu.store.files.retries import retried
+from raymu.store.journal.batched_writes import BatchedWrites
 from raymu.store.journal.changed_pages import ChangedPages
 from raymu.store.journal.database import Database
 from raymu.store.journal.event_chain import BEGINNING, ChainHead, next_head, read_event, snapshot_seal
@@ -46,6 +47,7 @@ class Journal:
         """
         self._database, self._run, self._key = database, run, key
         self._term, self._head = 0, BEGINNING
+        self._issued: ReceiptRow | None = None  # the last receipt, once it was read under the current term
 
     def create(self) -> None:
         """Create the journal of the run; an existing one stays as it is. Raises StorageFailed."""
@@ -83,17 +85,28 @@ class Journal:
         """
         self.term()  # raises before anything is created in a database that has no such run
         self._database.add_tables(TABLES, LATER_TABLES)
+        last = sql.select(sql.func.coalesce(sql.func.max(REQUESTS.c.sequence), 0)).where(REQUESTS.c.run == self._run)
+        accepted = sql.select(EVENTS).where(EVENTS.c.run == self._run, EVENTS.c.kind == "accepted")
+        unindexed = accepted.where(EVENTS.c.sequence > last.scalar_subquery()).order_by(EVENTS.c.sequence)
+        taken = RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term + 1).returning(RUNS.c.term)
 
         def attempt() -> tuple[int, ChainHead]:
-            with self._database.writing() as connection:
-                connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term + 1))
-                term = self._known_term(connection)
-                head = self._last(connection)
-                self._index_requests(connection)
+            with self._database.writing_together() as batched:
+                terms, heads, rows = batched.together(taken, self._last_event, unindexed)
+                if not terms:
+                    raise self._unknown_run()
+                for row in rows:  # an earlier version of raymu accepted them
+                    _run, sequence, kind, payload, _seal = row
+                    event = _read(sequence, kind, payload)
+                    assert isinstance(event, RevocationsAccepted), "its kind was compared"
+                    for batch in batches(request_rows(event, sequence)):
+                        batched.later(REQUESTS.insert(), [{"run": self._run, **each} for each in batch])
+                [(term,)] = terms
                 announce(term)
-            return term, head
+            return term, _head(heads)
 
         self._term, self._head = retried(attempt, _is_connection_lost)  # a term may be left out
+        self._issued = None
         self._database.scrub_deleted(FORGET.name)  # a crash may have followed a purge
         return self._term
 
@@ -117,17 +130,17 @@ class Journal:
         """
         head: ChainHead | None = None
         try:
-            with self._database.writing() as connection:
-                if self._locked_head(connection) != self._head:  # a commit's answer was lost, and the caller told so
-                    raise RunInvalid("the journal", "holds a write that seemed to have failed; open the run again")
-                transaction = Transaction(connection, self._run, self._key, self._head)
+            with self._database.writing_together() as batched:
+                self._require_own(self._locked_head(batched))
+                transaction = Transaction(batched, self._run, self._key, self._head)
+                transaction.issued = self._issued
                 yield transaction
                 head = transaction.head
         except StorageFailed:
             if head is None or not self._has_committed(head):
                 raise
         assert head is not None, "the transaction ended"
-        self._head = head
+        self._head, self._issued = head, transaction.issued
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
         """Do something in a transaction: again from its beginning, if the connection is lost before it is committed.
@@ -141,15 +154,57 @@ class Journal:
 
         return retried(attempt, _is_connection_lost)
 
+    def _write_at_once(self, work: Callable[[Transaction], object]) -> None:
+        """Do something that only writes, on a server in one round trip: the lock, the check, the writes and the commit.
+
+        Raises as `writing`.
+        """
+        if not self._database.is_server:
+            self.write(work)
+            return
+
+        was_lost = False
+
+        def attempt() -> None:
+            nonlocal was_lost
+            head: ChainHead | None = None
+            try:
+                with self._database.writing_together() as batched:
+                    for guard in self._guards:
+                        batched.later(guard)
+                    transaction = Transaction(batched, self._run, self._key, self._head)
+                    work(transaction)
+                    head = transaction.head
+            except StorageFailed as error:
+                # A try that was lost may arrive late, and then be in the way of this one.
+                was_lost = was_lost or isinstance(error, ConnectionLost)
+                if head is None or not (was_lost and self._has_committed(head)):
+                    if head is None or isinstance(error, ConnectionLost):
+                        raise
+                    self.write(work)  # which says what is wrong
+                    return
+            assert head is not None, "the transaction ended"
+            self._head = head
+
+        retried(attempt, _is_connection_lost)
+
+    @property
+    def _guards(self) -> Iterator[sql.Select[Any]]:
+        """Yield what fails in a transaction of anybody but the present coordinator, and keeps others from taking over."""
+        own = sql.select(sql.literal(1)).where(RUNS.c.run == self._run, RUNS.c.term == self._term).with_for_update()
+        yield sql.select(1 / sql.func.count()).select_from(own.subquery())
+        if self._head != BEGINNING:
+            yield sql.select(1 / sql.func.count()).where(
+                EVENTS.c.run == self._run, EVENTS.c.sequence == self._head.sequence, EVENTS.c.seal == self._head.seal
+            )
+
     def _has_committed(self, head: ChainHead) -> bool:
         """Return whether the journal ends with an event whose commit seemed to fail; False if that cannot be found out."""
 
         def is_last() -> bool:
             # The lock waits for the end of the transaction whose answer was lost, which the server may not know yet.
-            with self._database.writing() as connection:
-                is_there = self._locked_head(connection) == head
-                connection.rollback()
-            return is_there
+            with self._database.writing_together() as batched:
+                return self._locked_head(batched, ends=True) == head
 
         if head == self._head:
             return False  # nothing was added
@@ -158,18 +213,28 @@ class Journal:
         except (StorageFailed, JournalBusy):
             return False
 
-    def _locked_head(self, connection: sql.Connection) -> ChainHead:
-        """Take the lock of the run and return its last event. Raises CoordinatorSuperseded."""
-        # SQLite locks the database, PostgreSQL this row, before the term is read.
+    def _require_own(self, head: ChainHead) -> None:
+        if head != self._head:  # a commit's answer was lost, and the caller told so
+            raise RunInvalid("the journal", "holds a write that seemed to have failed; open the run again")
+
+    def _locked_head(self, batched: BatchedWrites, *, ends: bool = False) -> ChainHead:
+        """Take the lock of the run, until the commit, and return its last event. Raises CoordinatorSuperseded."""
+        # SQLite locks the database, PostgreSQL this row, before the term and then the last event are read.
         taken = RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term).returning(RUNS.c.term)
-        current = connection.execute(taken).scalar_one_or_none()
+        terms, heads = batched.together(taken, self._last_event, ends=ends)
+        current = terms[0][0] if terms else None
         if current != self._term:
             raise CoordinatorSuperseded(self._term, current or 0)
-        return self._last(connection)
+        return _head(heads)
+
+    @property
+    def _last_event(self) -> sql.Select[Any]:
+        columns = sql.select(EVENTS.c.sequence, EVENTS.c.seal).where(EVENTS.c.run == self._run)
+        return columns.order_by(EVENTS.c.sequence.desc()).limit(1)
 
     def append(self, *events: Event) -> None:
         """Commit events together. Raises CoordinatorSuperseded, StorageFailed."""
-        self.write(lambda transaction: transaction.add(*events))
+        self._write_at_once(lambda transaction: transaction.add(*events))
 
     def accept(
         self,
@@ -194,7 +259,7 @@ class Journal:
             transaction.add(event)
             transaction.add_ids(forget, hashes)
 
-        self.write(work)
+        self._write_at_once(work)
 
     def scrub_purged(self) -> None:
         """Remove the residue of raw ids from the database's files, after a purge is committed."""
@@ -202,7 +267,12 @@ class Journal:
 
     def require_current(self) -> None:
         """Raise CoordinatorSuperseded if a later coordinator has taken over."""
-        self.write(lambda _transaction: None)
+
+        def attempt() -> None:
+            with self._database.writing_together() as batched:
+                self._require_own(self._locked_head(batched, ends=True))
+
+        retried(attempt, _is_connection_lost)
 
     def events(self) -> Iterator[Event]:
         """Yield the events in order.
@@ -221,7 +291,7 @@ class Journal:
         with self._database.reading() as connection:
             for row in connection.execute(rows):
                 head = self._checked(row, head)
-                yield head, _read(row)
+                yield head, _read(row.sequence, row.kind, row.payload)
 
     def snapshot(self) -> tuple[ChainHead, str] | None:
         """Return the newest snapshot: the event that it follows, and the state as JSON. None without a sound one."""
@@ -273,7 +343,7 @@ class Journal:
         by_key: dict[str, RevocationRequest] = {}
         for row in sorted(rows, key=lambda row: row.sequence):
             self._checked(row, ChainHead(sequence=row.sequence - 1, seal=befores[row.sequence]))
-            event = _read(row)
+            event = _read(row.sequence, row.kind, row.payload)
             requests = event.requests if isinstance(event, RevocationsAccepted) else ()
             by_key.update({request.key: request for request in requests if request.key in keys})
         return by_key
@@ -324,7 +394,7 @@ class Journal:
     def head(self) -> ChainHead:
         """Return the last event's sequence and seal."""
         with self._database.reading() as connection:
-            return self._last(connection)
+            return _head(connection.execute(self._last_event).all())
 
     def contains(self, head: ChainHead) -> bool:
         """Return whether the journal has this event, and so all that were before it."""
@@ -354,7 +424,7 @@ class Journal:
                 return None
             before = connection.execute(of_run.where(EVENTS.c.sequence == row.sequence - 1)).one_or_none()
         self._checked(row, ChainHead(sequence=row.sequence - 1, seal=before.seal if before else ""))
-        event = _read(row)
+        event = _read(row.sequence, row.kind, row.payload)
         assert isinstance(event, GenerationPublished), "its kind was compared"
         return event
 
@@ -458,15 +528,11 @@ class Journal:
     def _known_term(self, connection: sql.Connection) -> int:
         term = self._current_term(connection)
         if term is None:
-            raise RunInvalid(
-                "the journal", f"does not know run {self._run}; restore the database that belongs to the run"
-            )
+            raise self._unknown_run()
         return term
 
-    def _last(self, connection: sql.Connection) -> ChainHead:
-        columns = sql.select(EVENTS.c.sequence, EVENTS.c.seal).where(EVENTS.c.run == self._run)
-        row = connection.execute(columns.order_by(EVENTS.c.sequence.desc()).limit(1)).one_or_none()
-        return ChainHead(sequence=row.sequence, seal=row.seal) if row else BEGINNING
+    def _unknown_run(self) -> RunInvalid:
+        return RunInvalid("the journal", f"does not know run {self._run}; restore the database that belongs to the run")
 
     def _seal_before(self, connection: sql.Connection, sequence: int) -> str:
         before = sql.select(EVENTS.c.seal).where(EVENTS.c.run == self._run, EVENTS.c.sequence == sequence - 1)
@@ -476,16 +542,6 @@ class Journal:
         """Return the number of the last event that the index of requests knows."""
         last = sql.select(sql.func.max(REQUESTS.c.sequence)).where(REQUESTS.c.run == self._run)
         return connection.execute(last).scalar_one() or 0
-
-    def _index_requests(self, connection: sql.Connection) -> None:
-        """Add the requests to the index that an earlier version of raymu accepted."""
-        rest = sql.select(EVENTS).where(EVENTS.c.run == self._run, EVENTS.c.kind == "accepted")
-        rows = connection.execute(rest.where(EVENTS.c.sequence > self._indexed(connection)).order_by(EVENTS.c.sequence))
-        for row in rows.all():
-            event = _read(row)
-            assert isinstance(event, RevocationsAccepted), "its kind was compared"
-            for batch in batches(request_rows(event, row.sequence)):
-                connection.execute(REQUESTS.insert(), [{"run": self._run, **each} for each in batch])
 
     def _checked(self, row: sql.Row[Any], before: ChainHead) -> ChainHead:
         """Return the head after an event. Raises FileCorrupt if it differs from the stored one."""
@@ -499,9 +555,14 @@ def _is_connection_lost(error: Exception) -> bool:
     return isinstance(error, ConnectionLost)
 
 
-def _read(row: sql.Row[Any]) -> Event:
-    """Read a checked row. Raises FileCorrupt if its kind, which queries select by, is not the event's."""
-    event = read_event(row.payload, row.sequence)
-    if event.kind != row.kind:
-        raise FileCorrupt(f"journal event {row.sequence}", "its kind is not the one that it is stored under")
+def _head(rows: Sequence[Sequence[Any]]) -> ChainHead:
+    """Return the last event that a query found; the beginning if it found none."""
+    return ChainHead(sequence=rows[0][0], seal=rows[0][1]) if rows else BEGINNING
+
+
+def _read(sequence: int, kind: str, payload: str) -> Event:
+    """Read a checked event. Raises FileCorrupt if its kind, which queries select by, is not the one it is stored under."""
+    event = read_event(payload, sequence)
+    if event.kind != kind:
+        raise FileCorrupt(f"journal event {sequence}", "its kind is not the one that it is stored under")
     return event

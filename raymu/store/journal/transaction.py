@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from raymu.core.events import Event, RequestsPurged, RevocationsAccepted
 from raymu.core.records import SampleId
 from raymu.store.codec import to_json
+from raymu.store.journal.batched_writes import BatchedWrites
 from raymu.store.journal.event_chain import ChainHead, next_head, snapshot_seal
 from raymu.store.journal.id_cipher import IdCipher
 from raymu.store.journal.tables import EVENTS, FORGET, RECEIPTS, REQUESTS, REVOKED, SNAPSHOTS
@@ -24,9 +25,11 @@ ROWS_PER_STATEMENT = 1000
 class Transaction:
     """An open transaction. `head` is the journal's head after the events that it adds."""
 
-    def __init__(self, connection: sql.Connection, run: str, key: bytes, head: ChainHead) -> None:
-        self._connection, self._run, self._key = connection, run, key
+    def __init__(self, batched: BatchedWrites, run: str, key: bytes, head: ChainHead) -> None:
+        self._batched, self._run, self._key = batched, run, key
         self.head = head
+        self.issued: ReceiptRow | None = None
+        """The last receipt, if it is known."""
 
     def add(self, *events: Event) -> ChainHead:
         """Add events at the end. Returns the new head."""
@@ -46,7 +49,7 @@ class Transaction:
 
     def save_snapshot(self, head: ChainHead, payload: str) -> None:
         """Store the state that follows from the events up to one of them, in the place of an earlier one."""
-        self._connection.execute(SNAPSHOTS.delete().where(SNAPSHOTS.c.run == self._run))
+        self._batched.later(SNAPSHOTS.delete().where(SNAPSHOTS.c.run == self._run))
         seal = snapshot_seal(head, payload, self._key)
         self._insert(SNAPSHOTS, [{"sequence": head.sequence, "payload": payload, "seal": seal}])
 
@@ -85,22 +88,26 @@ class Transaction:
         """Record that requests are purged, and delete their raw ids. Returns the new head."""
         head = self.add(event)
         for purged in batches(event.request_ids):
-            self._connection.execute(FORGET.delete().where(FORGET.c.run == self._run, FORGET.c.request_id.in_(purged)))
+            self._batched.later(FORGET.delete().where(FORGET.c.run == self._run, FORGET.c.request_id.in_(purged)))
         return head
 
     def last_receipt(self) -> ReceiptRow | None:
         """Return the receipt that was issued last; None before the first."""
-        last = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run).order_by(RECEIPTS.c.number.desc()).limit(1)
-        row = self._connection.execute(last).one_or_none()
-        return receipt_row(row) if row else None
+        if self.issued is None:
+            last = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run).order_by(RECEIPTS.c.number.desc()).limit(1)
+            row = self._batched.execute(last).one_or_none()
+            self.issued = receipt_row(row) if row else None
+        return self.issued
 
     def add_receipts(self, receipts: Iterable[ReceiptRow]) -> None:
         """Store issued receipts, which are never deleted."""
-        self._insert(RECEIPTS, (asdict(row) for row in receipts))
+        rows = list(receipts)
+        self._insert(RECEIPTS, map(asdict, rows))
+        self.issued = rows[-1] if rows else self.issued
 
     def _insert(self, table: sql.Table, rows: Iterable[Mapping[str, object]]) -> None:
         for batch in batches(rows):
-            self._connection.execute(table.insert(), [{"run": self._run, **row} for row in batch])
+            self._batched.later(table.insert(), [{"run": self._run, **row} for row in batch])
 
 
 def request_rows(event: RevocationsAccepted, sequence: int) -> list[Mapping[str, object]]:

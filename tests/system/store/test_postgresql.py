@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from raymu.errors import JournalBusy, StorageFailed
+from raymu.errors import CoordinatorSuperseded, JournalBusy, StorageFailed
 from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
 from tests.support.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
@@ -91,7 +91,7 @@ def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes
                 )  # once the server has ended the idle transaction
                 transaction.add(SETTLE)
 
-        with pytest.raises(StorageFailed, match="idle-in-transaction timeout"):
+        with pytest.raises(CoordinatorSuperseded, match="term 2 after 1"):
             sleep()
         assert list(successor.events()) == []
         successor.append(SETTLE)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import sqlalchemy as sql
 
 from raymu.config import Config
 from raymu.core.verdict import Verdict
-from raymu.errors import ConnectionLost, ShardRepairFailed
+from raymu.errors import ConnectionLost, CoordinatorSuperseded, ShardRepairFailed
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
-from tests.support.journals import SETTLE, begin
+from tests.support.journals import ACCEPTED, SETTLE, begin, open_journal
 from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
 from tests.support.scripted_fleet import ScriptedFleet
@@ -66,6 +67,32 @@ def test_a_database_that_is_gone_is_one_line_of_error(
         network.failing = 0.0
         journal.append(SETTLE)
         assert list(journal.events()) == [SETTLE]
+
+
+def test_a_commit_is_one_round_trip_and_two_if_files_are_written_under_its_lock(postgres: PostgresServer) -> None:
+    network = Network(latency_s=0.02)  # the answer comes after all that is sent at once
+    with journal_behind(network, postgres) as url, closing(begin(url)) as journal:
+        network.take_calls()
+        journal.accept(ACCEPTED, forget={"r": {0: [17]}}, hashes={"r": ["z"]})
+        assert network.take_calls() == {"query": 1}
+        with journal.writing() as transaction:
+            assert network.take_calls() == {"query": 1}
+            transaction.add(*[SETTLE] * 3)
+        assert network.take_calls() == {"query": 1}
+        journal.require_current()
+        assert network.take_calls() == {"query": 1}
+        assert len(list(journal.events())) == 4
+
+
+def test_a_superseded_coordinator_writes_nothing_in_its_one_round_trip(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    with closing(begin(url)) as journal, closing(open_journal(url)) as successor:
+        journal.append(SETTLE)
+        successor.take_over()
+        for write in (partial(journal.append, SETTLE), journal.require_current):
+            with pytest.raises(CoordinatorSuperseded):
+                write()
+        assert list(successor.events()) == [SETTLE]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from raymu.core.events import Event
 from raymu.core.records import SampleId
 from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, RunInvalid, StorageFailed
+from raymu.store.journal.batched_writes import BatchedWrites
 from raymu.store.journal.database import parse_url
 from raymu.store.journal.event_chain import next_head
 from raymu.store.journal.journal import Journal
@@ -234,12 +235,23 @@ def test_the_seals_need_the_key(journal: Journal, url: sql.URL) -> None:
         list(stranger.events())
 
 
-COMMIT = sql.Connection._commit_impl
+COMMIT, SEND = sql.Connection._commit_impl, BatchedWrites.send
 
 
-def lose_the_answer(connection: sql.Connection) -> None:
-    COMMIT(connection)
-    raise sql.exc.OperationalError("COMMIT", None, ConnectionError("connection lost"))
+def lose_answers(patch: pytest.MonkeyPatch) -> None:
+    """Let every commit, of SQLite or of PostgreSQL, seem to fail."""
+
+    def commit(connection: sql.Connection) -> None:
+        COMMIT(connection)
+        raise sql.exc.OperationalError("COMMIT", None, ConnectionError("connection lost"))
+
+    def send(writes: BatchedWrites) -> None:
+        SEND(writes)
+        if writes._is_server and writes._later:
+            raise sql.exc.OperationalError("COMMIT", None, ConnectionError("connection lost"))
+
+    patch.setattr(sql.Connection, "_commit_impl", commit)
+    patch.setattr(BatchedWrites, "send", send)
 
 
 def test_a_commit_that_succeeded_despite_an_error_is_found_and_the_work_goes_on(
@@ -247,7 +259,7 @@ def test_a_commit_that_succeeded_despite_an_error_is_found_and_the_work_goes_on(
 ) -> None:
     """The connection may be lost between the commit and its acknowledgement."""
     with monkeypatch.context() as patch:
-        patch.setattr(sql.Connection, "_commit_impl", lose_the_answer)
+        lose_answers(patch)
         journal.append(SETTLE)
     journal.append(SETTLE)
     assert list(journal.events()) == [SETTLE, SETTLE]
@@ -259,8 +271,13 @@ def test_a_commit_that_failed_is_no_event(journal: Journal, monkeypatch: pytest.
         connection._rollback_impl()
         raise sql.exc.OperationalError("COMMIT", None, ValueError("no room"))
 
+    def send_nothing(writes: BatchedWrites) -> None:
+        if writes._is_server:
+            raise sql.exc.OperationalError("COMMIT", None, ValueError("no room"))
+
     with monkeypatch.context() as patch:
         patch.setattr(sql.Connection, "_commit_impl", lose_the_request)
+        patch.setattr(BatchedWrites, "send", send_nothing)
         patch.setattr("raymu.store.files.retries.PAUSES_S", (0.0,))
         with pytest.raises(StorageFailed, match="no room"):
             journal.append(SETTLE)
@@ -273,7 +290,7 @@ def test_a_commit_whose_success_cannot_be_found_out_is_noticed_before_the_next_w
     journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(sql.Connection, "_commit_impl", lose_the_answer)
+        lose_answers(patch)
         patch.setattr(Journal, "_has_committed", lambda _journal, _head: False)
         patch.setattr("raymu.store.files.retries.PAUSES_S", ())
         with pytest.raises(StorageFailed, match="connection lost"):
