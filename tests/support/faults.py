@@ -72,7 +72,7 @@ class Steps:
             yield
         finally:
             sql.event.remove(sql.Engine, "commit", commit)
-            BatchedWrites.send = original  # type: ignore[assignment, method-assign]
+            BatchedWrites.send = original  # type: ignore[method-assign]
 
     def change(self) -> None:
         self.changes.append(self.steps + 1)
