@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -15,7 +16,7 @@ from raymu.core.input_spec import InputSpec
 from raymu.core.records import FileRef
 from raymu.data.classes import ClassTable
 from raymu.data.sample_form import SampleForm
-from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
+from raymu.errors import FileCorrupt, FileMissing, RaymuError, RunFormatTooNew, RunInvalid
 from raymu.store.codec import has_seal, parse_json, unseal
 from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import HASH_KEY, RunKeys
@@ -107,8 +108,14 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
         RunInvalid: There is no run, or one of a newer format.
         FileCorrupt: The manifest is not what was written.
     """
+
+    def try_key() -> None:
+        """Read the key beside the manifest, which it checks. What is wrong with it is said when it is needed."""
+        with suppress(RaymuError):
+            assert keys.hash_key
+
     try:
-        payload = files.read(MANIFEST)
+        payload, _ = files.together(lambda: files.read(MANIFEST), try_key)
     except FileMissing:
         raise RunInvalid(
             files.display_location, "is not a run: it has no run.json; name a directory made by `raymu train`"

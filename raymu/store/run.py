@@ -356,7 +356,10 @@ class RunStore:
             seed: The seed of the partition. The default is that of the run, which has to exist.
         """
         index = index or ShardIndex.of(table, seed=self.config.partition.seed if seed is None else seed)
-        return SampleFiles(table=self.write_table(shard, table), index=self.write_index(shard, index))
+        table_ref, index_ref = self.files.together(
+            lambda: self.write_table(shard, table), lambda: self.write_index(shard, index)
+        )
+        return SampleFiles(table=table_ref, index=index_ref)
 
     def write_placed(self, shard: int, rows: ShardRows, *, seed: int) -> SampleFiles:
         """Write placed rows as the samples of a shard, row group by row group, and their index. Raises StorageFailed.
@@ -367,7 +370,10 @@ class RunStore:
             seed: The seed of the partition.
         """
         index = ShardIndex.of(rows.select(INDEXED), seed=seed, hashes=rows.hashes)
-        return SampleFiles(table=self.write_rows(shard, rows), index=self.write_index(shard, index))
+        table_ref, index_ref = self.files.together(
+            lambda: self.write_rows(shard, rows), lambda: self.write_index(shard, index)
+        )
+        return SampleFiles(table=table_ref, index=index_ref)
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
         """Write a shard's table alone, named by its content. Raises StorageFailed."""
@@ -534,11 +540,7 @@ class RunStore:
             lambda: keys.signing_key,
             lambda: self.files.try_to_write("generations", _ROOM),
         ]
-        if self.files.local is None:  # each is one or several round trips
-            map_concurrently(lambda check: check(), checks)
-        else:
-            for check in checks:
-                check()
+        self.files.together(*checks)
 
     def destroy(self, refs: Iterable[FileRef], *, generations: Iterable[int] = ()) -> int:
         """Destroy files, and those of generations, durably. Returns how many existed. Raises StorageFailed."""

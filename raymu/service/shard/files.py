@@ -118,11 +118,11 @@ def _hashes(table: SampleTable, seed: int) -> Hashes:
 
 def write_without(store: RunStore, shard: int, files: SampleFiles, forget: Collection[SampleId]) -> SampleFiles:
     """Write a shard's table and its index without some samples. The old ones are superseded, and purged like other files."""
-    table = store.read_table(files.table)
+    table, old = store.files.together(
+        lambda: store.read_table(files.table), lambda: None if files.index is None else store.read_index(files)
+    )
     is_forgotten = pc.is_in(table["id"], value_set=ids_to_arrow(list(forget), table["id"].type))
     index = None
-    if files.index is not None:
-        index = store.read_index(files).without(
-            identity_hashes(forget, seed=store.config.partition.seed, purpose="sample")
-        )
+    if old is not None:
+        index = old.without(identity_hashes(forget, seed=store.config.partition.seed, purpose="sample"))
     return store.write_samples(shard, table.filter(pc.invert(is_forgotten)), index)

@@ -176,11 +176,12 @@ class ShardWorker:
 
     def _repair(self, task: RepairTask) -> Generator[StageProgress | LaneWait, None, RepairReport]:
         command = task.command
-        samples = read_shard_samples(self._store, command.lineage.table)
+        samples, unseen = self._store.files.together(
+            lambda: read_shard_samples(self._store, command.lineage.table), lambda: self._unseen(task)
+        )
         is_forgotten = samples.isin(self._hashes(task.forget))
         forget, retain = samples.where(is_forgotten), samples.where(~is_forgotten)
         reason = command.decision.reason
-        unseen = self._unseen(task)
         patch: Patch | None = None
         if command.decision.remedy is not Remedy.RETRAIN:
             try:

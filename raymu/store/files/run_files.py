@@ -353,6 +353,10 @@ class RunFiles:
         if not paths:
             return 0
         self.fence()
+        return self._delete(paths)
+
+    @_tried_again
+    def _delete(self, paths: Sequence[str]) -> int:
         for path in paths:
             self._require_own_folder(path)
         try:
@@ -364,7 +368,17 @@ class RunFiles:
         """Write so many bytes into a folder, and delete them. Raises StorageFailed if the storage does not take them."""
         path = f"{folder}/.{uuid4().hex}{PARTIAL}"
         self.write(path, bytes(size))
-        self.delete(path)
+        self._delete([path])  # no other coordinator knows of the file, so that no fence is asked again
+
+    def together(self, *works: Callable[[], Any]) -> Sequence[Any]:
+        """Do things that do not need each other: side by side on an object store, where each waits for its answers.
+
+        Returns:
+            The results, in the order of the works. After all have ended, the first failure is raised.
+        """
+        if self.local is not None:
+            return [work() for work in works]
+        return map_concurrently(lambda work: work(), works)
 
     def delete_all(self, folders: Iterable[Path], *, is_own: Callable[[str], bool] = lambda _path: True) -> None:
         """Destroy the files of the run, and then those of the folders that are empty. Raises StorageFailed.
