@@ -24,13 +24,14 @@ from raymu.callbacks.callback import Callback
 from raymu.callbacks.watcher import Watcher
 from raymu.config import ClusterConfig, Config
 from raymu.connection import Connection
+from raymu.console.notebook import counts_shown, stages_shown
 from raymu.core.deadlines import Deadline
 from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.stage_measures import StageReport
 from raymu.core.trust import EVERYTHING, Trust
-from raymu.core.uri import is_uri, redacted
+from raymu.core.uri import basename, is_uri, redacted
 from raymu.core.verdict import Verdict
 from raymu.data.date_text import END_OF_DAY
 from raymu.data.frames import TableData, is_frame, to_table
@@ -63,17 +64,18 @@ from raymu.service.coordinator.calls import (
 from raymu.service.coordinator.shared_calls import ClientClosed
 from raymu.service.coordinator.stage_times import stages_timed
 from raymu.service.followed_history import FollowedHistory
-from raymu.service.phase import READING, STARTING, begin_phase
+from raymu.service.phase import READING, STARTING, Count, PhaseListener, begin_phase, no_count, no_phase
 from raymu.service.requests.lookup import FoundRequest, find_requests
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.revoked_subjects import require_all_registered
 from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.service.status import RunStatus, receipts, receipts_of, signed_receipts, status, trained_on
+from raymu.shown_record import ShownRecord
 from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
 from raymu.store.run import RunStore
 from raymu.store.trust_list import read_trust
-from raymu.text import one_line
+from raymu.text import one_line, plural
 from raymu.user_paths import absolute, data_location, local_path, table_data
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from raymu.core.arrays import Targets
     from raymu.core.tuning import Constraints, Search
     from raymu.data.rows import Rows
+    from raymu.report.write import RunReport
     from raymu.service.attestations import AttestationFolder
     from raymu.service.audit.document import AuditDocument
     from raymu.service.audit.forget_set import AuditScope
@@ -108,7 +111,7 @@ __all__ = ["Revocation", "Run", "SubmissionResult", "open_run"]
 _log = logging.getLogger(__name__)
 
 
-class Run:
+class Run(ShownRecord):
     """A run. Reading it does not need a cluster. The first call that changes it starts a coordinator.
 
     Close it, or use it in a `with` statement, to stop what it started. All threads of a process may use one object at once.
@@ -244,7 +247,11 @@ class Run:
     ) -> Result:
         """Have the coordinator carry out a call."""
         self._ensemble = None  # as in `coordinator`
-        with self._watcher.watching(progress) as watched, stages_timed(watched) as timed:
+        with (
+            stages_shown(progress) as shown,
+            self._watcher.watching(shown) as watched,
+            stages_timed(watched) as timed,
+        ):
             return self._connection.call(call, timed, open_client=partial(self._open_client, first, call))
 
     def _make_callbacks(self) -> tuple[Callback, ...]:
@@ -515,7 +522,7 @@ class Run:
         test: str | Path | None = None,
         workers: int | None = None,
         oracles: int = ORACLES,
-        progress: Callable[[int, int], None] = lambda _done, _total: None,
+        progress: Count = no_count,
     ) -> TuningReport:
         """Search for the hybrid boundary on branches of this run, which itself does not change.
 
@@ -553,14 +560,15 @@ class Run:
             workers=workers or trained_on(self._store),
             oracles=oracles,
         )
-        return tune_boundary(objective, search, constraints, trust=self.trust, cluster=self.cluster, progress=progress)
+        with counts_shown("trial", progress) as (count, _):
+            return tune_boundary(objective, search, constraints, trust=self.trust, cluster=self.cluster, progress=count)
 
     def audit(
         self,
         scope: AuditScope,
         *,
-        progress: Callable[[int, int], None] = lambda _done, _total: None,
-        phase: Callable[[str], None] = lambda _name: None,
+        progress: Count = no_count,
+        phase: PhaseListener = no_phase,
     ) -> AuditReport:
         """Attack the forgotten samples, and repeat the remedy, beside retraining and the control. Nothing is written.
 
@@ -575,8 +583,8 @@ class Run:
         from raymu.service.audit.audit import audit
 
         self.require_not_rolled_back()
-        with self._backend.audit_runner() as run_tasks:
-            report = audit(self._store, scope, run_tasks=run_tasks, progress=progress, phase=phase)
+        with counts_shown("model", progress, phase) as (count, begin), self._backend.audit_runner() as run_tasks:
+            report = audit(self._store, scope, run_tasks=run_tasks, progress=count, phase=begin)
         self._count_verdict("audit", report.verdict)
         return report
 
@@ -609,12 +617,40 @@ class Run:
         """
         from raymu.service.verify.verify import verify
 
-        begin_phase("checking the files")
         shards = range(self.config.partition.shards) if replay is None else replay
         missing, own_term = self._missing_event(), self._connection.open_term
-        verification = verify(self._store, progress, replay=shards, anchor=anchor, missing=missing, own_term=own_term)
+        with stages_shown(progress) as shown:
+            begin_phase("checking the files")
+            verification = verify(self._store, shown, replay=shards, anchor=anchor, missing=missing, own_term=own_term)
         self._count_verdict("verify", verification.verdict)
         return verification
+
+    def report(
+        self,
+        *,
+        data: str | Path | None = None,
+        verify: bool = False,
+        audit: AuditReport | str | Path | None = None,
+        progress: Progress = no_progress,
+    ) -> RunReport:
+        """Return the page of the run, as `raymu report` writes it. A notebook shows it; `write` puts it into a file.
+
+        Args:
+            data: A labelled table to measure the accuracy on.
+            verify: Verify the run too, and show the result.
+            audit: The result of `audit`, or a JSON file of one, to show it too.
+            progress: Called with the progress of the verification.
+
+        Raises:
+            RunInvalid: The run is not trained.
+            RequestInvalid: The audit cannot be read, or is not one of this run.
+            RaymuError: DataInvalid, FileMissing, FileCorrupt.
+        """
+        from raymu.report.write import make_report
+
+        document = local_path(audit) if isinstance(audit, str | Path) else audit
+        table = None if data is None else str(data)
+        return make_report(self, data=table, is_verified=verify, audit=document, progress=progress)
 
     def plan(
         self,
@@ -971,6 +1007,23 @@ class Run:
         with suppress(RaymuError):
             return self._anchors.missing_event()
         return None
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        """What the run is; of a run that cannot be read, only its name."""
+        name: dict[str, object] = {"name": basename(self.location)}
+        try:
+            known = status(self._store)
+        except (RaymuError, OSError) as error:
+            return name | {"not read": type(error).__name__}
+        shards = f"{plural(len(known.shards), 'shard')} of {plural(known.slices, 'slice')}"
+        requests = {"requests": known.requests.accepted, "exact": known.requests.settled}
+        return name | {
+            "generation": known.generation,
+            "layout": shards,
+            **requests,
+            "shards in debt": known.debt.shards,
+        }
 
     @property
     def _anchors(self) -> KeptAnchors:

@@ -12,6 +12,7 @@ from raymu.api import Run, open_run
 from raymu.backends import PlaceOfRows
 from raymu.callbacks.callback import Callback
 from raymu.config import Config
+from raymu.console.notebook import stages_shown
 from raymu.core.records import SampleId
 from raymu.core.trust import demands_of
 from raymu.data.frames import TableData, to_table
@@ -83,7 +84,11 @@ def train(
     others = [open_run(other) for other in revocations_of]
     for other in others:
         other.require_not_rolled_back()  # an older copy would not know of later revocations
-    with PlaceOfRows(replace(own.cluster, address=address or own.cluster.address)) as place:
+    with (
+        stages_shown(progress) as shown,
+        PlaceOfRows(replace(own.cluster, address=address or own.cluster.address)) as place,
+    ):
+        begin_phase(READING)  # which a notebook hears from here on
         prepared = prepare_run(
             own,
             run.location,
@@ -98,7 +103,7 @@ def train(
         prepared.write()
         remember(demands_of(own))  # so that this user's later commands on the run ask nothing
         try:
-            run._train(progress, left_out=prepared.left_out)
+            run._train(shown, left_out=prepared.left_out)
         except BaseException as error:
             with suppress(RaymuError, OSError, MemoryError):
                 run.close()

@@ -3,9 +3,8 @@
 import difflib
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from html import escape
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _FAR_APART = 1000.0
@@ -36,17 +35,6 @@ def plural(number: int, noun: str) -> str:
 def words(name: str) -> str:
     """Return a stored name as words: `patch_and_fine_tune` is patch and fine-tune."""
     return name.replace("_", " ").replace("fine tune", "fine-tune")
-
-
-def record_text(kind: str, facts: Mapping[str, object]) -> str:
-    """Return a record in one short line, as Python shows it: Receipt(request r1, 4 samples, exact)."""
-    return f"{kind}({', '.join(f'{name} {value}' for name, value in facts.items())})"
-
-
-def record_html(kind: str, facts: Mapping[str, object]) -> str:
-    """Return the same as a small table, as a notebook shows it."""
-    rows = (f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items())
-    return f"<table><caption>{escape(kind)}</caption>{''.join(rows)}</table>"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

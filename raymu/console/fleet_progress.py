@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from raymu.core.stage_measures import StageReport
 from raymu.service.shard.messages import FleetLoad, StageProgress
@@ -128,3 +129,17 @@ class FleetProgress:
         """Return the expected seconds until all shards are done; None before the first stage."""
         trained = self.fraction - self._first_fraction
         return self.elapsed_s * (1.0 - self.fraction) / trained if trained > 0.0 else None
+
+
+def counts_line(progress: FleetProgress) -> str:
+    """Return the remaining time and the counts, the most important first: a narrow terminal cuts the rest."""
+    remaining_s = progress.remaining_s
+    left = f"about {clock_text(remaining_s)} left after" if remaining_s else "after"
+    running = len(progress.running)
+    elapsed = clock_text(progress.elapsed_s)
+    return f"{left} {elapsed}: {running} running, {progress.waiting} waiting, {progress.done} done"
+
+
+def clock_text(seconds: float) -> str:
+    """Return seconds as on a clock: 0:02:15."""
+    return str(timedelta(seconds=round(seconds)))

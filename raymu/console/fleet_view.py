@@ -1,14 +1,13 @@
 """The progress of all shards, drawn within the height and the width of a terminal."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raymu.console.fleet_progress import FleetProgress, ShardProgress
+from raymu.console.fleet_progress import FleetProgress, ShardProgress, clock_text, counts_line
 
 _MIN_MEASURE_COLUMNS, _MIN_SPEED_COLUMNS, _MIN_BAR_COLUMNS = 110, 72, 44
 """Widths below which a line leaves out the losses, the speed, and the bar."""
@@ -28,7 +27,7 @@ class FleetView:
         """Yield the lines of the view."""
         progress, width = self._progress, options.max_width
         if not progress.shards:
-            yield _line(f"{progress.phase}: {_time(progress.phase_s)}")
+            yield _line(f"{progress.phase}: {clock_text(progress.phase_s)}")
             return
         running = progress.running
         room = max(0, console.size.height - _OTHER_LINES)
@@ -41,15 +40,7 @@ class FleetView:
         yield table
         if len(shown) < len(running) and room:
             yield _line(f"and {len(running) - len(shown)} more running")
-        yield _line(_counts(progress))
-
-
-def _counts(progress: FleetProgress) -> str:
-    """Return the remaining time and the counts, the most important first: a narrow terminal cuts the rest."""
-    remaining_s = progress.remaining_s
-    left = f"about {_time(remaining_s)} left after" if remaining_s else "after"
-    running = len(progress.running)
-    return f"{left} {_time(progress.elapsed_s)}: {running} running, {progress.waiting} waiting, {progress.done} done"
+        yield _line(counts_line(progress))
 
 
 def _grid(width: int) -> Table:
@@ -86,7 +77,3 @@ def _row(
 
 def _line(text: str) -> Text:
     return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
-
-
-def _time(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

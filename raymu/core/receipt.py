@@ -7,7 +7,7 @@ from enum import StrEnum
 from raymu.core.commands import RepairOutcome, RepairReport
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.records import Exactness, Remedy
-from raymu.text import record_html, record_text
+from raymu.shown_record import ShownRecord
 
 
 class RequestStage(StrEnum):
@@ -61,8 +61,8 @@ class ShardReceipt(RepairOutcome):
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Receipt:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class Receipt(ShownRecord):
     """A record of the work for a request. It claims nothing about what a model knows. A time is None until it is reached."""
 
     request_id: str
@@ -96,14 +96,6 @@ class Receipt:
     exactness: Exactness | None = None
     """Exactness of the published result, that of its least exact shard; APPROXIMATE until a patched shard is settled."""
     shards: tuple[ShardReceipt, ...] = ()
-
-    def __repr__(self) -> str:
-        """Return one short line."""
-        return record_text("Receipt", self._facts)
-
-    def _repr_html_(self) -> str:
-        """Return a small table, for notebooks."""
-        return record_html("Receipt", self._facts)
 
     @property
     def _facts(self) -> dict[str, object]:

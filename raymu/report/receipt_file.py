@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from raymu.api import Run
 from raymu.errors import RequestInvalid
 from raymu.output_file import atomic_write, check_output_path, require_ending
 from raymu.report.page import render_page
 from raymu.report.receipt_document import read_receipts
 from raymu.report.receipt_pdf import receipts_pdf, require_pdf
+from raymu.report.write import OpenRun
 from raymu.store.run import RunStore
 from raymu.text import one_line, plural
 
@@ -35,7 +35,7 @@ class ReceiptsWritten:
         return f"wrote {plural(self.issued, 'receipt')} into {self.out}{rest}"
 
 
-def check_receipt_file(run: Run, out: Path, *, form: str) -> None:
+def check_receipt_file(run: OpenRun, out: Path, *, form: str) -> None:
     """Raise RequestInvalid if a file of receipts cannot be written.
 
     Args:
@@ -49,7 +49,9 @@ def check_receipt_file(run: Run, out: Path, *, form: str) -> None:
         require_pdf()
 
 
-def write_receipts(run: Run, out: Path, *, form: str, request_ids: Collection[str] | None = None) -> ReceiptsWritten:
+def write_receipts(
+    run: OpenRun, out: Path, *, form: str, request_ids: Collection[str] | None = None
+) -> ReceiptsWritten:
     """Write requests with their receipts into one file.
 
     Args:

@@ -7,8 +7,10 @@ from contextvars import ContextVar
 
 from raymu.core.fleet_choice import FleetChoice
 
-Listener = Callable[[str], None]
+PhaseListener = Callable[[str], None]
 """Called with the name of a phase when it begins."""
+Count = Callable[[int, int], None]
+"""Called with the number of things that are done, and of all."""
 
 READING, PROBING, WRITING = "reading the data", "probing the model", "writing the samples"
 STARTING, STARTING_RAY, STARTING_COORDINATOR = "starting", "starting Ray", "starting the coordinator"
@@ -53,16 +55,20 @@ class PhaseTimes:
         return dict(self._seconds)
 
 
-def _ignore(_name: str) -> None:
+def no_phase(_name: str) -> None:
     """Ignore a phase."""
 
 
-_listener: ContextVar[Listener] = ContextVar("listener", default=_ignore)
+def no_count(_done: int, _total: int) -> None:
+    """Ignore a count."""
+
+
+_listener: ContextVar[PhaseListener] = ContextVar("listener", default=no_phase)
 _times: ContextVar[PhaseTimes | None] = ContextVar("times", default=None)
 
 
 @contextmanager
-def phases_heard_by(listener: Listener) -> Iterator[None]:
+def phases_heard_by(listener: PhaseListener) -> Iterator[None]:
     """Call a listener with every phase that begins meanwhile."""
     token = _listener.set(listener)
     try:

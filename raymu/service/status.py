@@ -18,10 +18,11 @@ from raymu.core.workload import settle_passes
 from raymu.service.history import History, open_history, replay
 from raymu.service.served import rewound_for_accepted
 from raymu.service.shard.messages import ShardLocation, ShardLocations
+from raymu.shown_record import ShownRecord
 from raymu.store.presence import Presence
 from raymu.store.receipts import latest_by_request
 from raymu.store.run import RunStore
-from raymu.text import plural, record_html, record_text
+from raymu.text import plural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,8 +103,8 @@ class RemedyForecastError:
     """Upper bound of the next remedy's seconds / forecast, at 90%."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunStatus:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class RunStatus(ShownRecord):
     """The status of a run."""
 
     run_id: str
@@ -121,14 +122,6 @@ class RunStatus:
     `status --json`."""
     residuals: Residuals
     """How well past patches forgot."""
-
-    def __repr__(self) -> str:
-        """Return one short line."""
-        return record_text("RunStatus", self._facts)
-
-    def _repr_html_(self) -> str:
-        """Return a small table, for notebooks."""
-        return record_html("RunStatus", self._facts)
 
     @property
     def _facts(self) -> dict[str, object]:

@@ -4,12 +4,15 @@ import pytest
 
 from raymu.core.verdict import Verdict
 from raymu.service.verify.verify import Verification
-from tests.support.shown_results import a_forecast, a_receipt, a_status
+from tests.support.audit_documents import audit_of_many
+from tests.support.shown_results import a_forecast, a_receipt, a_status, a_tuning
 
 RECORDS = (
     a_receipt(),
     a_forecast(),
     a_status(),
+    a_tuning(),
+    audit_of_many(3),
     Verification(verdict=Verdict.PASS, generation=3, anchor="12:" + "ab" * 32, checks=()),
 )
 
@@ -18,7 +21,7 @@ RECORDS = (
 def test_a_record_is_shown_in_one_short_line_and_as_a_small_table(record: object) -> None:
     line, table = repr(record), record._repr_html_()  # type: ignore[attr-defined]
     assert line.startswith(f"{type(record).__name__}(")
-    assert len(line) < 250
+    assert len(line) < 500
     assert "\n" not in line
     assert table.startswith("<table>")
     assert "ab" * 32 not in line + table

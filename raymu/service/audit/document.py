@@ -90,7 +90,12 @@ def read_audit(store: RunStore, path: Path) -> AuditDocument:
         FileCorrupt: It is signed, and the public key of the run is not the one that its manifest names.
         RaymuError: What reading the journal raises.
     """
-    tree = _read(path)
+    return check_audit(store, _read(path), source=str(path))
+
+
+def check_audit(store: RunStore, tree: dict[str, Any], *, source: str) -> AuditDocument:
+    """Check the document of an audit against the run. source: what messages call it. Raises as `read_audit`."""
+    path = source
     if tree.get("schema") != SCHEMA:
         raise RequestInvalid(
             f"{path}: is not an audit that says of which run it is, as those of raymu 0.1 do not; "
@@ -109,7 +114,7 @@ def read_audit(store: RunStore, path: Path) -> AuditDocument:
     if is_signed and not _is_signed(store, tree):
         raise RequestInvalid(f"{path}: was changed, or signed by another key than the run's; run `raymu audit` again")
     try:
-        report: _Stated = from_json(_Stated, canonical_json(tree), source=str(path))
+        report: _Stated = from_json(_Stated, canonical_json(tree), source=path)
     except FileCorrupt as error:
         raise RequestInvalid(f"{path}: is {one_line(error.problem)}; run `raymu audit` again") from error
     manifests, requests, served = _recorded(store)

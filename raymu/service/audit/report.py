@@ -9,6 +9,8 @@ from raymu.core.audit.oracle_comparison import Comparison
 from raymu.core.audit.roc import Estimate
 from raymu.core.records import Remedy
 from raymu.core.verdict import Verdict
+from raymu.shown_record import ShownRecord
+from raymu.text import words
 
 Figure = TypeVar("Figure")
 Other = TypeVar("Other")
@@ -160,8 +162,8 @@ class ShardAudit:
     """Optimizer steps until the loss on the forget set is back at its old value; None if the largest number is too few."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AuditReport:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class AuditReport(ShownRecord):
     """The result of an audit."""
 
     generation: int
@@ -183,3 +185,19 @@ class AuditReport:
     """Compute seconds of all models."""
     repetitions: int = 0
     """Repetitions of the remedy."""
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        loss, remedy = self.together.loss, self.together.remedy
+        facts: dict[str, object] = {
+            "verdict": self.verdict,
+            "because": self.together.reason,
+            "generation": self.generation,
+            "requests": len(self.together.request_ids),
+            "samples": self.together.samples,
+            "loss on them, nats": f"served {loss.served:.3f}, oracle {loss.oracle:.3f}, control {loss.control:.3f}",
+        }
+        if remedy is not None and (ratio := remedy.row("remedy").over_floor) is not None:
+            done = " and ".join(words(name) for name in remedy.remedies)
+            facts["distance from retraining"] = f"{ratio.gaussian_klom:.1f} times the floor, after {done}"
+        return facts

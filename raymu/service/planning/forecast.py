@@ -16,9 +16,10 @@ from raymu.service.followed_history import FollowedHistory
 from raymu.service.history import History
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
+from raymu.shown_record import ShownRecord
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
-from raymu.text import forecast_duration, record_html, record_text, words
+from raymu.text import forecast_duration, words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +44,8 @@ class ShardForecast:
     """Seconds that the remedy will take in nine of ten cases, by the repairs so far."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Forecast:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class Forecast(ShownRecord):
     """The forecast of one request."""
 
     strategy: Strategy
@@ -54,14 +55,6 @@ class Forecast:
     workers: int
     shards: tuple[ShardForecast, ...]
     strategies: dict[Strategy, StrategyForecast]
-
-    def __repr__(self) -> str:
-        """Return one short line."""
-        return record_text("Forecast", self._facts)
-
-    def _repr_html_(self) -> str:
-        """Return a small table, for notebooks."""
-        return record_html("Forecast", self._facts)
 
     @property
     def _facts(self) -> dict[str, object]:

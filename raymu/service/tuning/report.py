@@ -14,7 +14,9 @@ from raymu.errors import NoFeasibleTrial
 from raymu.output_file import atomic_write
 from raymu.service.tuning.objective import TuningObjective
 from raymu.service.tuning.oracles import MeasuredModel
+from raymu.shown_record import ShownRecord
 from raymu.store.codec import to_json
+from raymu.text import plural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +46,8 @@ class Baseline:
     """Mean nats by which losses on the forget set are above the oracle's."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TuningReport:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class TuningReport(ShownRecord):
     """The result of a search."""
 
     traffic: str
@@ -66,6 +68,20 @@ class TuningReport:
     control: Baseline
     """Every touched shard fine-tuned, which forgets nothing."""
     chosen: ScoredTrial
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        choice, score = self.chosen.choice, self.chosen.score
+        name = "nearest, which misses a limit" if self.chosen.violations else "chosen"
+        return {
+            "traffic": f"{self.traffic}, {plural(self.requests, 'request')}",
+            "trials": len(self.trials),
+            name: f"{choice.strategy}, boundary {choice.boundary:.2f}",
+            "work saved": f"{self.retrain_passes / max(score.passes, 1.0):,.1f}x",
+            "points lost": f"{score.lost_points:+.2f}",
+            "forgetting error": f"{score.forgetting_error:.2f}",
+            "shards in debt": f"{score.debt_share:.0%}",
+        }
 
 
 def score_trials(

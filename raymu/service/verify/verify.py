@@ -13,10 +13,10 @@ from raymu.service.shard.messages import Progress
 from raymu.service.verify.checks import CHECKS, CheckRow
 from raymu.service.verify.evidence import Evidence, Expected, Recorded
 from raymu.service.verify.replay import replay_findings
+from raymu.shown_record import ShownRecord
 from raymu.store.anchors import MissingEvent, older_copy
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.run import RunStore
-from raymu.text import record_html, record_text
 
 MAX_ATTEMPTS = 3
 """Attempts while a run is written during its verification, because files that are read early and late may disagree."""
@@ -24,8 +24,8 @@ _WRITTEN_MEANWHILE = leaves_open(FindingKind.WRITTEN_MEANWHILE, "the run was wri
 _ANCHOR = "anchor"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verification:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class Verification(ShownRecord):
     """The result of a verification."""
 
     verdict: Verdict
@@ -35,20 +35,12 @@ class Verification:
     """The last event of the journal. If the user keeps it elsewhere, a later verification uses it to detect a rollback."""
     checks: tuple[Check, ...]
 
-    def __repr__(self) -> str:
-        """Return one short line."""
-        return record_text("Verification", self._facts)
-
-    def _repr_html_(self) -> str:
-        """Return a small table, for notebooks."""
-        return record_html("Verification", self._facts)
-
     @property
     def _facts(self) -> dict[str, object]:
         return {
             "verdict": self.verdict,
-            "generation": self.generation,
-            **{check.name: check.verdict for check in self.checks},
+            "served generation": self.generation,
+            **{f"check of {check.name}": check.verdict for check in self.checks},
         }
 
 
