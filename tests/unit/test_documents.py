@@ -9,9 +9,9 @@ import yaml
 
 from raymu.cli.group import SECTIONS, cli
 from raymu.config import Config
-from tests.support.documents import ROOT, code_blocks
+from tests.support.documents import ROOT, code_blocks, pages
 
-PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+PAGES = pages()
 
 
 def test_the_page_of_settings_shows_all_with_their_defaults() -> None:
