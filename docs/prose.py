@@ -1,6 +1,7 @@
 """Print how each page reads: its words, its sentences of more than 30 words, and its semicolons.
 
-`--long` prints the long sentences instead. Code blocks, tables, headings and comments are left out. A line of a list counts as a sentence of its own.
+`--long` prints the long sentences instead. Code blocks, tables, headings and comments are left out. A line of a list counts
+as a sentence of its own.
 """
 
 import re
