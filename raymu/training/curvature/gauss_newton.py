@@ -121,7 +121,7 @@ class GaussNewton:
             outputs = self._classifier.forward(batch)
             dual = torch.zeros_like(outputs, requires_grad=True)
             pulled = torch.autograd.grad(
-                outputs, self._parameters, grad_outputs=dual, create_graph=True, materialize_grads=True
+                weighted(outputs, dual), self._parameters, create_graph=True, materialize_grads=True
             )
         logits = outputs.detach().requires_grad_()
         [slope] = torch.autograd.grad(self._classifier.loss(logits, targets, "sum"), logits, create_graph=True)
@@ -134,20 +134,27 @@ class GaussNewton:
         pushed = _pushed(chunk, parts)
         if not chunk.slope.requires_grad:  # the loss is piecewise linear in the outputs
             return torch.zeros(sum(self._sizes), device=pushed.device)
-        [curved] = torch.autograd.grad(chunk.slope, chunk.logits, grad_outputs=pushed, retain_graph=True)
+        [curved] = torch.autograd.grad(weighted(chunk.slope, pushed), chunk.logits, retain_graph=True)
         pulled = torch.autograd.grad(
-            chunk.outputs, self._parameters, grad_outputs=curved, retain_graph=True, materialize_grads=True
+            weighted(chunk.outputs, curved), self._parameters, retain_graph=True, materialize_grads=True
         )
         return torch.cat([part.reshape(-1) for part in pulled])
 
 
 def _pushed(chunk: _Linearised, parts: Sequence[Tensor]) -> Tensor:
     """Return J v of each sample, (samples, outputs)."""
-    reached = [(pulled, part) for pulled, part in zip(chunk.pulled, parts, strict=True) if pulled.requires_grad]
-    [pushed] = torch.autograd.grad(
-        [pulled for pulled, _ in reached], chunk.dual, grad_outputs=[part for _, part in reached], retain_graph=True
-    )
+    reached = [weighted(pulled, part) for pulled, part in zip(chunk.pulled, parts, strict=True) if pulled.requires_grad]
+    [pushed] = torch.autograd.grad(reached, chunk.dual, retain_graph=True)
     return pushed
+
+
+def weighted(outputs: Tensor, weights: Tensor) -> Tensor:
+    """Return the inner product of outputs and weights, a scalar whose gradient is that of the outputs for these weights.
+
+    The gradient has the same bits as with `grad_outputs` of PyTorch, since every weight is multiplied by 1. That argument
+    would import the symbolic shapes of PyTorch's compiler, and sympy, which take longer than a small patch.
+    """
+    return (outputs * weights).sum()
 
 
 def _require_derivatives(chunk: _Linearised, parameters: Sequence[Tensor]) -> None:
@@ -157,9 +164,7 @@ def _require_derivatives(chunk: _Linearised, parameters: Sequence[Tensor]) -> No
     """
     parts = [torch.ones_like(parameter) for parameter in parameters]
     pushed = _pushed(chunk, parts)
-    pulled = torch.autograd.grad(
-        chunk.outputs, parameters, grad_outputs=pushed, retain_graph=True, materialize_grads=True
-    )
+    pulled = torch.autograd.grad(weighted(chunk.outputs, pushed), parameters, retain_graph=True, materialize_grads=True)
     product = sum(float((pulled_part * part).sum()) for pulled_part, part in zip(pulled, parts, strict=True))
     square = float(pushed.square().sum())
     if not abs(product - square) <= _TOLERANCE * max(abs(product), square):

@@ -90,3 +90,23 @@ def test_a_revocation_and_a_training_in_this_process_import_neither_ray_nor_pand
     revoked = imported(folder, "revoke", "small", "--id", "1007", "--strategy", "sisa")
     assert "torch" in trained & revoked
     assert not (trained | revoked) & (HEAVY - {"torch"} | {"pandas"})
+
+
+def test_a_patch_in_this_process_imports_nothing_of_the_compiler(folder: Path) -> None:
+    settings = make_config(folder / "all.parquet", cluster={"fleet": "local"})
+    (folder / "patched.yaml").write_text(json.dumps(settings.tree()), encoding="utf-8")
+    imported(folder, "train", "patched.yaml", "patched")
+    packages = imported(folder, "revoke", "patched", "--id", "1007", "--strategy", "hs", "--boundary", "0")
+    assert "torch" in packages
+    assert "sympy" not in packages, "grad_outputs of torch.autograd.grad imports it"
+    [receipt] = json.loads(
+        subprocess.run(
+            [sys.executable, "-m", "raymu.cli", "receipts", "patched", "--json"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+    )["receipts"]
+    assert receipt["exactness"] == "approximate", "the revocation was a patch"

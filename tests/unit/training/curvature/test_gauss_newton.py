@@ -5,7 +5,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.classifier import Classifier
 from raymu.training.curvature import gauss_newton
-from raymu.training.curvature.gauss_newton import GaussNewton
+from raymu.training.curvature.gauss_newton import GaussNewton, weighted
 from raymu.training.losses import CrossEntropy, FactoryLoss, Loss
 from tests.unit.training.curvature.examples import (
     CLASSES,
@@ -70,3 +70,22 @@ def test_a_loss_that_is_linear_in_the_outputs_has_no_curvature() -> None:
     model, (inputs, labels) = make_model("mlp"), make_batch()
     linear = FactoryLoss(per_sample=lambda outputs, targets: -outputs.gather(1, targets[:, None])[:, 0])
     assert not products_of(model, linear, inputs, labels).product(random_vector(model)).any()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weighted_outputs_have_the_derivatives_of_grad_outputs_bit_for_bit(name: str) -> None:
+    model, (inputs, _) = make_model(name), make_batch()
+    parameters = parameters_of(model)
+    with sdpa_kernel(SDPBackend.MATH):
+        outputs = model.eval()(inputs)
+    dual = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    parts = [torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)) for parameter in parameters]
+    expected = torch.autograd.grad(outputs, parameters, grad_outputs=dual, create_graph=True, materialize_grads=True)
+    pulled = torch.autograd.grad(weighted(outputs, dual), parameters, create_graph=True, materialize_grads=True)
+    assert all(map(torch.equal, pulled, expected))
+    reached = [triple for triple in zip(pulled, expected, parts, strict=True) if triple[0].requires_grad]
+    [twice] = torch.autograd.grad([weighted(gradient, part) for gradient, _, part in reached], dual)
+    [expected_twice] = torch.autograd.grad(
+        [gradient for _, gradient, _ in reached], dual, grad_outputs=[part for *_, part in reached]
+    )
+    assert torch.equal(twice, expected_twice)
