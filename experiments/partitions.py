@@ -6,7 +6,7 @@ an oracle trained from scratch. `bytes` is the size of the slice checkpoints. Th
 Fashion-MNIST. Three seeds. It takes eleven minutes on two cores.
 
 Conclusion: shards divide the work of a request and cost accuracy, since each model sees fewer samples. Slices divide the
-work further, in exchange for checkpoints on disk.
+work further, in exchange for checkpoints on disk. Patches save much where shards are large, and little where they are small.
 """
 
 from dataclasses import dataclass

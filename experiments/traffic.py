@@ -6,8 +6,8 @@ samples (about 40 each), one after the other, on a run that is partitioned unifo
 owner, where the samples of an owner share a shard and a slice. `sisa`, `hs` and `ohs` at the default boundary, and the
 oracle, trained from scratch once for each arrival. Three seeds. It takes three minutes on two cores.
 
-Conclusion: requests that arrive together share their remedies, and exact retraining gains most from that. An owner's request
-is cheap if the partition is by owner.
+Conclusion: requests that arrive together share their remedies, which saves most of the work with every strategy. An owner's
+request is cheap if the partition is by owner.
 """
 
 import tempfile

@@ -7,8 +7,8 @@ much more work it takes there than the cheapest choice that satisfies the constr
 process; the scores are those of a search through Ray. The letter data, and 12,000 samples of Fashion-MNIST. Three seeds. It
 takes fifteen minutes on two cores.
 
-Conclusion: the cheapest choice on one trace is the cheapest on another: to retrain always if few shards may owe retraining
-in the end, and to patch always if all of them may.
+Conclusion: the choice of one trace costs as much as the best on another, or hardly more: to retrain always if few shards may
+owe retraining in the end, and to patch with `hs` if all of them may.
 """
 
 from dataclasses import asdict
@@ -142,8 +142,9 @@ def draw(rows: pd.DataFrame) -> Figure:
         if has_floor:
             panel.axhline(1.0, lw=1.0, label="other seed: the floor", **baseline(FLOOR))
         panel.set(title=name, xscale="log", xlabel="work, share of retraining for every request")
-        panel.xaxis.set_major_formatter("{x:g}")
-        panel.set_ylabel(f"forgetting error, {'multiple of the floor' if has_floor else 'nats'}")
+        for formatted in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):
+            formatted("{x:g}")
+        panel.set_ylabel(f"forgetting error, {'x floor' if has_floor else 'nats'}")
     legend(figure, axes)
     return figure
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raymu.core.trust import Trust
 from raymu.core.verdict import Verdict
@@ -17,12 +17,14 @@ from raymu.report.training_summary import file_name
 from raymu.report.view import view_of
 from raymu.service.audit.document import AuditDocument, audit_document, check_audit, read_audit
 from raymu.service.audit.report import AuditReport
-from raymu.service.prediction import Evaluation
 from raymu.service.shard.messages import Progress, no_progress
-from raymu.service.verify.verify import Verification
 from raymu.shown_record import ShownRecord
 from raymu.store.run import RunStore
 from raymu.text import one_line
+
+if TYPE_CHECKING:  # PyTorch, which a page needs only if the run is measured or verified
+    from raymu.service.prediction import Evaluation
+    from raymu.service.verify.verify import Verification
 
 _ENDINGS = (".html", ".htm")
 
@@ -36,10 +38,10 @@ class OpenRun(Protocol):
     def require_not_rolled_back(self) -> None:
         """Raise RunRolledBack if an older copy was put in the run's place."""
 
-    def verify(self, *, progress: Progress = ...) -> Verification:
+    def verify(self, *, progress: Progress = ...) -> "Verification":
         """Verify the run."""
 
-    def evaluate_file(self, path: str) -> Evaluation:
+    def evaluate_file(self, path: str) -> "Evaluation":
         """Measure the score of the current generation."""
 
 
