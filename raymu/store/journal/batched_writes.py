@@ -121,7 +121,6 @@ class BatchedWrites:
             if is_lost:
                 self._is_open = False
                 self._connection.invalidate(error)
-                self._connection.engine.dispose()  # the idle connections are lost too
             raise DBAPIError.instance(
                 None, None, error, dialect.loaded_dbapi.Error, connection_invalidated=is_lost, dialect=dialect
             ) from error

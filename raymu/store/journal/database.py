@@ -51,10 +51,14 @@ class Database:
 
     def create(self, tables: sql.MetaData) -> None:
         """Create the tables that do not exist, even while another process does the same. Raises StorageFailed."""
-        with self.writing() as connection:
-            if self._dialect.schema_lock:
-                connection.exec_driver_sql(self._dialect.schema_lock)
-            tables.create_all(connection)
+
+        def attempt() -> None:
+            with self.writing() as connection:
+                if self._dialect.schema_lock:
+                    connection.exec_driver_sql(self._dialect.schema_lock)
+                tables.create_all(connection)
+
+        retried(attempt, self.was_lost)
 
     def add_tables(self, tables: sql.MetaData, later: Iterable[sql.Table]) -> None:
         """Create the tables if one of the later ones does not exist. Raises as `create`."""
@@ -171,7 +175,12 @@ class Database:
             except sqlite3.Error as error:  # not through SQLAlchemy, which would wrap it
                 raise FileUnreadable(self._name, one_line(error)) from error
 
-    def _is_lost(self, error: Exception) -> bool:
+    def was_lost(self, error: Exception) -> bool:
+        """Tell of an error of this object whether a connection was lost, so that another attempt may succeed."""
+        cause = error.__cause__
+        return isinstance(error, ConnectionLost) or (cause is not None and self._is_lost(cause))
+
+    def _is_lost(self, error: BaseException) -> bool:
         return isinstance(error, SQLAlchemyError) and self._dialect.is_lost(error)
 
     @property

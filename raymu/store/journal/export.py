@@ -6,6 +6,7 @@ from pathlib import Path
 import sqlalchemy as sql
 
 from raymu.errors import RunInvalid
+from raymu.store.files.retries import retried
 from raymu.store.journal.database import Database
 from raymu.store.journal.tables import EVENTS, RUNS, TABLES
 
@@ -28,14 +29,18 @@ def copy_journal(source: Database, out: Path, *, run: str, is_own_file: bool) ->
     if is_own_file:
         source.back_up(out)
         return
-    with closing(_file(out)) as copy:
-        copy.create(TABLES)
+
+    def attempt() -> None:
         with source.snapshot() as reading:
             existing = set(sql.inspect(reading).get_table_names())
-            with copy.writing() as writing:
+            with copy.writing() as writing:  # of an attempt that fails, it keeps nothing
                 for table in TABLES.sorted_tables:
                     if table.name in existing:
                         _copy_rows(reading, writing, table, run=run)
+
+    with closing(_file(out)) as copy:
+        copy.create(TABLES)
+        retried(attempt, source.was_lost)
         copy.close(at_rest=True)
 
 
@@ -60,16 +65,24 @@ def restore_journal(copy: Path, target: Database, *, run: str, name: str, is_rep
     Raises RunInvalid if the database has the run, StorageFailed, JournalBusy.
     """
     target.create(TABLES)
-    with closing(_file(copy, is_read_only=True)) as source, source.snapshot() as reading, target.writing() as writing:
-        existing_rows = _position(writing, run)
-        if existing_rows is not None:
-            if is_repeated and existing_rows == _position(reading, run):
-                return  # they were committed together, before the interruption
-            raise _has_run(name, run)
-        existing = set(sql.inspect(reading).get_table_names())
-        for table in TABLES.sorted_tables:
-            if table.name in existing:
-                _copy_rows(reading, writing, table, run=run)
+    attempts = 0
+
+    def attempt() -> None:
+        nonlocal attempts
+        attempts += 1
+        with source.snapshot() as reading, target.writing() as writing:
+            existing_rows = _position(writing, run)
+            if existing_rows is not None:
+                if (is_repeated or attempts > 1) and existing_rows == _position(reading, run):
+                    return  # they were committed together, before the interruption
+                raise _has_run(name, run)
+            existing = set(sql.inspect(reading).get_table_names())
+            for table in TABLES.sorted_tables:
+                if table.name in existing:
+                    _copy_rows(reading, writing, table, run=run)
+
+    with closing(_file(copy, is_read_only=True)) as source:
+        retried(attempt, target.was_lost)
 
 
 def _position(connection: sql.Connection, run: str) -> tuple[int, int, str] | None:
