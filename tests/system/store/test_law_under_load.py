@@ -104,7 +104,7 @@ def require_each_request_once(location: str, request_ids: Sequence[str]) -> None
     [
         ({"failing": 0.05}, 2),
         pytest.param({"failing": 0.05, "latency_s": 0.05}, 6, marks=pytest.mark.nightly),
-        pytest.param({"failing": 0.12, "faults": ("busy",)}, 4, marks=pytest.mark.nightly),
+        pytest.param({"failing": 0.05, "faults": ("busy",), "latency_s": 0.01}, 4, marks=pytest.mark.nightly),
         pytest.param({"failing": 0.05, "most_at_once": 4, "latency_s": 0.02}, 4, marks=pytest.mark.nightly),
     ],
     ids=["5% fail", "5% fail, slow", "throttled", "few at once"],
