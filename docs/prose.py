@@ -38,12 +38,12 @@ def main() -> None:
     for page in pages:
         name = page.relative_to(ROOT)
         paragraphs = prose(page.read_text(encoding="utf-8").partition("<!-- written by")[0])
-        found = [sentence for paragraph in paragraphs for sentence in sentences(paragraph)]
-        long = [sentence for sentence in found if len(sentence.split()) > LONG]
+        spoken = [sentence for paragraph in paragraphs for sentence in sentences(paragraph)]
+        long = [sentence for sentence in spoken if len(sentence.split()) > LONG]
         counts = [
-            sum(len(sentence.split()) for sentence in found),
+            sum(len(sentence.split()) for sentence in spoken),
             len(long),
-            sum(sentence.count(";") for sentence in found),
+            sum(sentence.count(";") for sentence in spoken),
         ]
         total = [before + count for before, count in zip(total, counts, strict=True)]
         if "--long" in sys.argv:

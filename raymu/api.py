@@ -1008,9 +1008,13 @@ class Run(ShownRecord):
             return self._anchors.missing_event()
         return None
 
+    def __repr__(self) -> str:
+        """Return the name alone: a debugger or a log that shows an object does not wait for its storage."""
+        return f"Run(name {one_line(basename(self.location))})"
+
     @property
     def _facts(self) -> dict[str, object]:
-        """What the run is; of a run that cannot be read, only its name."""
+        """What the table in a notebook says; of a run that cannot be read, only its name."""
         name: dict[str, object] = {"name": basename(self.location)}
         try:
             known = status(self._store)

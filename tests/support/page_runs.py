@@ -6,14 +6,13 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
 from raymu.cli.group import cli
-from tests.support.documents import ROOT, blocks_of
+from tests.support.documents import ROOT, CodeBlock, blocks_of
 
 STAY_UP = ("raymu serve",)
 """Commands that end only when they are stopped. tests/system/web starts them."""
@@ -39,16 +38,7 @@ def prepare(folder: Path) -> None:
 
 def trains_letter(page: str) -> bool:
     """Return whether a page trains `runs/letter` itself; other pages begin with it."""
-    return any("raymu train examples/letter.yaml runs/letter" in line for line in lines_of(page, is_nightly=False))
-
-
-def lines_of(page: str, *, is_nightly: bool) -> Iterator[str]:
-    """Yield the command lines of a page that are run."""
-    for block in blocks_of(page):
-        if block.language == "bash" and block.reason is None:
-            for line in block.code.splitlines():
-                if not line.startswith((*STAY_UP, *(() if is_nightly else SLOW))):
-                    yield line
+    return any("raymu train examples/letter.yaml runs/letter" in block.code for block in _run_blocks(page))
 
 
 def run_page(page: str, folder: Path, *, is_nightly: bool) -> None:
@@ -57,18 +47,18 @@ def run_page(page: str, folder: Path, *, is_nightly: bool) -> None:
     Commands of raymu run in this process, one line after another; other lines in a shell.
     """
     names: dict[str, Any] = {"__name__": "page"}
-    left = list(lines_of(page, is_nightly=is_nightly))
-    for block in blocks_of(page):
-        if block.reason is not None:
-            continue
+    left_out = STAY_UP if is_nightly else STAY_UP + SLOW
+    for block in _run_blocks(page):
         if block.language == "python":
             exec(compile(block.code, page, "exec"), names)
             continue
         for line in block.code.splitlines():
-            if left and line == left[0]:
-                left.pop(0)
+            if not line.startswith(left_out):
                 _run_line(line.replace(BACKUPS, str(folder / "backups")), folder)
-    assert left == []
+
+
+def _run_blocks(page: str) -> list[CodeBlock]:
+    return [block for block in blocks_of(page) if block.reason is None]
 
 
 def _run_line(line: str, folder: Path) -> None:

@@ -1,7 +1,10 @@
 """Records in a notebook: one short line, or a small table, with nothing that a request names."""
 
+from pathlib import Path
+
 import pytest
 
+from raymu.api import Run
 from raymu.core.verdict import Verdict
 from raymu.service.verify.verify import Verification
 from tests.support.audit_documents import audit_of_many
@@ -33,3 +36,8 @@ def test_a_receipt_says_what_matters() -> None:
         "due 2026-12-31 23:12 UTC, exact since not yet)"
     )
     assert "<th>result</th><td>approximate</td>" in a_receipt()._repr_html_()
+
+
+def test_a_run_is_one_line_without_reading_it(tmp_path: Path) -> None:
+    assert repr(Run(str(tmp_path / "letter"))) == "Run(name letter)"
+    assert list(tmp_path.iterdir()) == []
