@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -26,6 +26,10 @@ _IS_FITTED = "fitted"
 """Name of a tensor that says that a task is fitted, if it learns nothing. It has no prefix, so that no task gives it."""
 _GATHERED_VALUES = 2**22
 """Values that are gathered at once for several batches, which is quicker than a gather for each."""
+_CACHED_VALUES = 2**18
+"""Values that are gathered at once on a CPU, if they are in memory: they stay in its cache until they are trained on."""
+_ALIGNED_VALUES = 16
+"""Values of float32 between two addresses of which a matrix product gives the same bits. Those of other ones may differ."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -174,15 +178,10 @@ class PreparedSamples:
 
     def _gathered(self, order: Tensor, sizes: list[int]) -> Generator[BatchInputs]:
         """Yield batches as views of larger parts, each gathered at once."""
-        width = max(1, sum(part[:1].numel() for part in _tensors(read_inputs(self.first(1).inputs))))
-        bounds, sizes_of = [0], list[list[int]]()
-        waiting: list[int] = []
-        for number, size in enumerate(sizes):
-            waiting.append(size)
-            if sum(waiting) * width >= _GATHERED_VALUES or number == len(sizes) - 1:
-                bounds.append(bounds[-1] + sum(waiting))
-                sizes_of.append(waiting)
-                waiting = []
+        widths = [part[:1].numel() for part in _tensors(read_inputs(self.first(1).inputs))]
+        is_cached = self.device.type == "cpu" and not isinstance(self.inputs, StoredInputs)
+        sizes_of = _gathered_together(sizes, widths, is_cached=is_cached)
+        bounds = [0, *accumulate(map(sum, sizes_of))]
         parts = [order[start:end] for start, end in pairwise(bounds)]
         # What comes from a disk is read ahead of the steps.
         is_stored = isinstance(self.inputs, StoredInputs)
@@ -212,6 +211,31 @@ class PreparedSamples:
 
     def _batch(self, collated: Inputs) -> BatchInputs:
         return self.encoder.task.normalize(batch_of(to_device(collated, self.device)), self.encoder.fitted)
+
+
+def _gathered_together(sizes: Sequence[int], widths: Sequence[int], *, is_cached: bool) -> list[list[int]]:
+    """Put batches together that are gathered at once.
+
+    Args:
+        sizes: Samples of each batch.
+        widths: Values of a sample in each of its tensors.
+        is_cached: Whether to gather no more at once than a CPU keeps in its cache. This moves no batch to an address of
+            other alignment, so that it changes no bits.
+    """
+    width, together = max(1, sum(widths)), list[list[int]]()
+    samples, waiting = 0, list[int]()
+    for number, size in enumerate(sizes):
+        waiting.append(size)
+        samples += size
+        is_full = samples * width >= _GATHERED_VALUES or number == len(sizes) - 1
+        if is_cached and sum(waiting) * width >= _CACHED_VALUES:
+            is_full |= all(samples * own % _ALIGNED_VALUES == 0 for own in widths)
+        if is_full:
+            together.append(waiting)
+            waiting = []
+        if samples * width >= _GATHERED_VALUES:
+            samples = 0
+    return together
 
 
 def _tensors(inputs: Inputs) -> list[Tensor]:

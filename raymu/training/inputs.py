@@ -138,7 +138,8 @@ def select(inputs: Inputs, index: Index) -> Inputs:
 
 def _select(part: Part, index: Index) -> Part:
     if isinstance(part, Tensor):
-        return part[index if isinstance(index, slice) else index.to(part.device)]
+        # Several times as quick as an indexed tensor: whole samples are copied, not values one by one.
+        return part[index] if isinstance(index, slice) else part.index_select(0, index.to(part.device))
     return part.select(index)
 
 
