@@ -32,7 +32,7 @@ from raymu.core.records import SampleId
 from raymu.core.stage_measures import StageReport
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.uri import basename, is_uri, redacted
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import CheckName, LastVerdict
 from raymu.data.date_text import END_OF_DAY
 from raymu.data.frames import TableData, is_frame, to_table
 from raymu.errors import (
@@ -585,7 +585,7 @@ class Run(ShownRecord):
         self.require_not_rolled_back()
         with counts_shown("model", progress, phase) as (count, begin), self._backend.audit_runner() as run_tasks:
             report = audit(self._store, scope, run_tasks=run_tasks, progress=count, phase=begin)
-        self._count_verdict("audit", report.verdict)
+        self._count("audit", report)
         return report
 
     def audit_document(self, report: AuditReport) -> dict[str, Any]:
@@ -608,7 +608,7 @@ class Run(ShownRecord):
     def verify(
         self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = no_progress
     ) -> Verification:
-        """Check the journal, the receipts, every file, the lineages and the purge. Nothing is written.
+        """Check the journal, the receipts, every file, the lineages and the purge. Nothing is written: see `keep_verdict`.
 
         Args:
             replay: Shards to train again from scratch and compare bit for bit. None replays all.
@@ -622,8 +622,24 @@ class Run(ShownRecord):
         with stages_shown(progress) as shown:
             begin_phase("checking the files")
             verification = verify(self._store, shown, replay=shards, anchor=anchor, missing=missing, own_term=own_term)
-        self._count_verdict("verify", verification.verdict)
+        self._count("verify", verification)
         return verification
+
+    def keep_verdict(self, result: Verification | AuditReport) -> None:
+        """Write the verdict of a verification or an audit into the run, with its time, as the commands do.
+
+        The metrics and the pages of `raymu serve` show the last one of each.
+
+        Args:
+            result: What `verify` or `audit` returned.
+
+        Raises:
+            StorageFailed: It cannot be written.
+            RaymuError: FileMissing or FileCorrupt, if the run or its keys are damaged.
+        """
+        from raymu.service.audit.report import AuditReport
+
+        self._store.verdicts.keep(self._last_verdict("audit" if isinstance(result, AuditReport) else "verify", result))
 
     def report(
         self,
@@ -1037,10 +1053,15 @@ class Run(ShownRecord):
     def _backend(self) -> Backend:
         return backend_of(self._store, self.cluster, self.trust, take_over=self._take_over)
 
-    def _count_verdict(self, check: str, verdict: Verdict) -> None:
+    def _last_verdict(self, check: CheckName, result: Verification | AuditReport) -> LastVerdict:
+        return LastVerdict(
+            run=self.run_id, check=check, verdict=result.verdict, generation=result.generation, at=datetime.now(UTC)
+        )
+
+    def _count(self, check: CheckName, result: Verification | AuditReport) -> None:
         """Count a verdict in the metrics of the run's detached coordinator, if one can be reached."""
         with suppress(RaymuError):  # the verdict is what the caller came for
-            self._backend.count_verdict(check, verdict)
+            self._backend.count_verdict(self._last_verdict(check, result))
 
     def _train(self, progress: Progress, *, left_out: int) -> None:
         stages: list[StageReport] = []

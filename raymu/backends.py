@@ -16,7 +16,7 @@ from raymu.config import ClusterConfig
 from raymu.core import fleet_choice
 from raymu.core.fleet_choice import FleetChoice, FleetWork, forecast_fleet
 from raymu.core.trust import EVERYTHING, Trust
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import LastVerdict
 from raymu.errors import CoordinatorLost, DeviceUnavailable, RequestInvalid
 from raymu.imports import imports_uncollected
 from raymu.service.coordinator.calls import Call, Rebuild
@@ -90,7 +90,7 @@ class Backend(Protocol):
         """Return the shards that a detached coordinator's actors have in memory, without starting anything."""
         ...
 
-    def count_verdict(self, check: str, verdict: Verdict) -> bool:
+    def count_verdict(self, verdict: LastVerdict) -> bool:
         """Count a verdict in the metrics of the run's detached coordinator. Return whether one is up for it.
 
         Raises DeviceUnavailable.
@@ -133,7 +133,7 @@ class LocalBackend:
     def locations(self) -> ShardLocations:
         return {}
 
-    def count_verdict(self, check: str, verdict: Verdict) -> bool:  # noqa: ARG002
+    def count_verdict(self, verdict: LastVerdict) -> bool:  # noqa: ARG002
         """Return False: this process has no metrics."""
         return False
 
@@ -200,14 +200,14 @@ class RayBackend:
             return detached_locations(self.location, self.cluster)
         return {}
 
-    def count_verdict(self, check: str, verdict: Verdict) -> bool:
+    def count_verdict(self, verdict: LastVerdict) -> bool:
         from raymu.runtime.known_cluster import may_find_cluster
 
         if not may_find_cluster(self.cluster.address):
             return False
         from raymu.runtime.client import count_verdict
 
-        return count_verdict(self.location, self.cluster, check, verdict)
+        return count_verdict(self.location, self.cluster, verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +278,8 @@ class ChosenBackend:
     def locations(self) -> ShardLocations:
         return self.on_ray.locations() if self._is_detached else {}
 
-    def count_verdict(self, check: str, verdict: Verdict) -> bool:
-        return self._is_detached and self.on_ray.count_verdict(check, verdict)
+    def count_verdict(self, verdict: LastVerdict) -> bool:
+        return self._is_detached and self.on_ray.count_verdict(verdict)
 
     def _choose_for_rows(self, work: FleetWork) -> FleetChoice:
         """Choose where the rows of a table are predicted, of which one process can do all."""

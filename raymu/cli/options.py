@@ -13,10 +13,13 @@ from raymu.cli.json_document import emit
 from raymu.cli.parameter_types import DIRECTORY
 from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError, ResultUnprinted
+from raymu.text import one_line
 
 if TYPE_CHECKING:
     from raymu.api import Run
     from raymu.console.screen import Screen
+    from raymu.service.audit.report import AuditReport
+    from raymu.service.verify.verify import Verification
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
@@ -92,6 +95,16 @@ def printing_after_commit(shown_by: str) -> Iterator[None]:
         raise ResultUnprinted(error.strerror or str(error), shown_by) from error
     except RaymuError as error:  # of the storage, which what is printed is read from
         raise ResultUnprinted(str(error), shown_by) from error
+
+
+def keep_verdict(run: Run, result: Verification | AuditReport) -> None:
+    """Write a verdict into the run, for `raymu serve`. What stands in the way is said, and changes no exit code."""
+    try:
+        run.keep_verdict(result)
+    except RaymuError as problem:
+        click.echo(
+            f"raymu: the verdict is not kept in the run, so that no metric shows it: {one_line(problem)}", err=True
+        )
 
 
 def show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
 from raymu.core.findings import WAYS_OUT, FindingKind
 from raymu.errors import (
@@ -26,6 +28,29 @@ class Verdict(StrEnum):
     PASS = "pass"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+
+
+CheckName: TypeAlias = Literal["verify", "audit"]
+CHECKS: tuple[CheckName, ...] = ("verify", "audit")
+"""The commands that end with a verdict."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastVerdict:
+    """How a command that checks a run ended last."""
+
+    run: str
+    """Id of the run."""
+    check: CheckName
+    verdict: Verdict
+    generation: int | None
+    """Number of the generation that was checked; None if it could not be read."""
+    at: datetime
+    """When the check ended."""
+
+    def __post_init__(self) -> None:
+        if self.at.tzinfo is None:
+            raise ValueError(f"{self.at} has no time zone")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from raymu.core.events import Event, GenerationEvaluated
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation
 from raymu.core.uri import basename
-from raymu.core.verdict import Check
+from raymu.core.verdict import Check, LastVerdict
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.audit.document import AuditDocument
 from raymu.service.history import replay
@@ -75,6 +75,8 @@ class RunRecord:
     """Determinism class of a served state, as JSON; None if the state cannot be read."""
     measured: Measurement | None = None
     verification: Verification | None = None
+    last_verdicts: tuple[LastVerdict, ...] = ()
+    """How the commands that check the run ended last."""
     audit: Any = None
     """The JSON document of an audit of this run."""
     audit_source: str = ""
@@ -121,6 +123,7 @@ def read_run(
         determinism=_determinism(store, generation),
         measured=measured,
         verification=verification and _without_location(verification, f"{store.files.display_location}/"),
+        last_verdicts=store.verdicts.all(run=store.manifest.run_id),
         audit=audit.tree if audit else None,
         audit_source=str(audit) if audit else "",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from raymu.core.events import DamageFound, Event, ShardFailed
 from raymu.core.receipt import RequestStage
 from raymu.core.records import Exactness
 from raymu.core.residuals import Residuals
+from raymu.core.verdict import CheckName, LastVerdict
 from raymu.report.accuracy import Accuracy, accuracy_of
 from raymu.report.audit_summary import AuditSummary, audit_summary
 from raymu.report.forecasts import Forecasts, forecasts_of
@@ -94,6 +96,10 @@ class ReportView:
     forecasts: Forecasts
     accuracy: Accuracy
     verification: Verification | None
+    last_verification: LastVerdict | None
+    """How `raymu verify` ended last; None if nobody has verified the run."""
+    last_audit: LastVerdict | None
+    """How `raymu audit` ended last."""
     audit_summary: AuditSummary | None
     """None without an audit that has what the page shows."""
     audit: Any
@@ -145,11 +151,18 @@ def view_of(record: RunRecord) -> ReportView:
             is_share=config.task.target is not TargetName.REGRESSION,
         ),
         verification=record.verification,
+        last_verification=last_verdict(record.last_verdicts, "verify"),
+        last_audit=last_verdict(record.last_verdicts, "audit"),
         audit_summary=audit_summary(record.audit),
         audit=shown_audit(record.audit),
         audit_source=record.audit_source,
         remedy=remedy_figure(record.audit),
     )
+
+
+def last_verdict(verdicts: Sequence[LastVerdict], check: CheckName) -> LastVerdict | None:
+    """Return how a check ended last; None if nobody has made it."""
+    return next((verdict for verdict in verdicts if verdict.check == check), None)
 
 
 def _determinism(record: RunRecord) -> list[str]:

@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig
 from raymu.core.trust import EVERYTHING, NOTHING, Trust
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import LastVerdict
 from raymu.errors import CoordinatorElsewhere, CoordinatorLost
 from raymu.runtime.cluster import (
     existing_cluster,
@@ -266,7 +266,7 @@ def detached_locations(location: str, cluster: ClusterConfig) -> ShardLocations:
         return _call(actor, Locations(), no_progress, cipher) if actor else {}
 
 
-def count_verdict(location: str, cluster: ClusterConfig, check: str, verdict: Verdict) -> bool:
+def count_verdict(location: str, cluster: ClusterConfig, verdict: LastVerdict) -> bool:
     """Have a run's detached coordinator count a verdict in its metrics. Do nothing without one.
 
     Returns:
@@ -281,7 +281,7 @@ def count_verdict(location: str, cluster: ClusterConfig, check: str, verdict: Ve
         actor = find_detached(coordinator_name(location))
         if actor is not None:
             with suppress(RayError, AttributeError):  # it is gone, or of a version without these metrics
-                ray.get(actor.count_verdict.remote(check, verdict), timeout=CLOSE_S)
+                ray.get(actor.count_verdict.remote(verdict), timeout=CLOSE_S)
                 return True
     return False
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from raymu.core.trust import EVERYTHING, Trust
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import LastVerdict
 from raymu.errors import CoordinatorLost
 from raymu.runtime.fleet import RayFleet
 from raymu.runtime.messages import Failure, MessageCipher
@@ -63,9 +63,9 @@ class CoordinatorService:
         except Exception as error:
             yield self._cipher.encrypt(Failure(error))
 
-    async def count_verdict(self, check: str, verdict: Verdict) -> None:
-        """Count the verdict of a verification or an audit in the run's metrics. check: one of `CHECKS`"""
-        self._metrics.on_verdict(check, verdict)
+    async def count_verdict(self, verdict: LastVerdict) -> None:
+        """Count the verdict of a verification or an audit in the run's metrics, and show it there."""
+        self._metrics.on_verdict(verdict)
 
     async def close(self) -> None:
         if self._coordinator is not None:

@@ -13,7 +13,7 @@ from raymu.core.receipts import Receipts
 from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import METRICS, Measurement, Metric, MetricKind
 from raymu.core.uri import basename
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import LastVerdict
 from raymu.runtime.ray_internals import begin_counter
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.executor import Observer
@@ -54,10 +54,12 @@ class RunMetrics:
     def __init__(self, store: RunStore, *, workers: Callable[[], int]) -> None:
         """Register the metrics. `workers` returns how many workers the fleet has now."""
         self._run, self._workers, self._name = store.manifest.run_id, workers, basename(store.location)
+        self._kept = store.verdicts.all(run=self._run)
         self._instruments = {metric: _instrument(metric) for metric in METRICS}
 
     def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
         self._collector = MetricsCollector(board, receipts, workers=self._workers, name=self._name)
+        self._collector.show_verdicts(self._kept)
         self._publish(self._collector.zeros())
         self._refreshing = asyncio.create_task(self._refresh())
 
@@ -67,9 +69,9 @@ class RunMetrics:
     def on_stage(self, stage: StageProgress) -> None:
         self._publish(self._collector.on_work(stage.remedy, passes=stage.passes, seconds=stage.seconds))
 
-    def on_verdict(self, check: str, verdict: Verdict) -> None:
-        """Count the verdict of a verification or an audit that another process made."""
-        self._publish(self._collector.on_verdict(check, verdict))
+    def on_verdict(self, verdict: LastVerdict) -> None:
+        """Count the verdict of a verification or an audit that another process made, and show it."""
+        self._publish(self._collector.on_verdict(verdict))
 
     def on_close(self) -> None:
         self._refreshing.cancel()

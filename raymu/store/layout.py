@@ -22,6 +22,7 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "manifest": r"run\.json",
         "epoch": r"epoch",
         "coordinator": r"coordinator\.json",
+        "verdict": r"verdict-(verify|audit)\.json",
         "key": r"(hash|signing)\.key|signing\.pub",
         "journal": r"journal\.sqlite",
         "journal's log": r"journal\.sqlite-(wal|shm|journal)",
@@ -46,6 +47,11 @@ KINDS: Mapping[str, re.Pattern[str]] = {
 def is_run(folder: Path) -> bool:
     """Return whether a folder on disk contains a run, or the remains of an interrupted creation. Raises OSError."""
     return any((folder / mark).is_file() for mark in (MANIFEST, UNFINISHED))
+
+
+def verdict_path(check: str) -> str:
+    """Return the path of the last verdict of a check."""
+    return f"verdict-{check}.json"
 
 
 def shard_folder(shard: int) -> str:

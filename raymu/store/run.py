@@ -50,6 +50,7 @@ from raymu.store.presence import Presence, PresenceFile
 from raymu.store.reports import WorkReports
 from raymu.store.stored_table import StoredTable, reading_table
 from raymu.store.table_format import read_rows, table_bytes, write_rows
+from raymu.store.verdicts import VerdictFiles
 
 Value = TypeVar("Value")
 
@@ -81,6 +82,7 @@ class RunStore:
         self.reports = WorkReports(self.files, self.keys)
         self.fencing = Fencing(self.files, self.keys)
         self.presence = PresenceFile(self.files, self.keys)
+        self.verdicts = VerdictFiles(self.files, self.keys)
 
     def __reduce__(self) -> tuple[Callable[..., "RunStore"], tuple[()]]:
         """Pickle the location and the trust alone, so that keys never travel to another process."""

@@ -14,8 +14,8 @@ from raymu.api import Run
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event, ShardRepaired
 from raymu.core.telemetry.collector import MetricsCollector
-from raymu.core.telemetry.metrics import METRICS, VERDICTS, Measurement, Metric, MetricKind
-from raymu.core.verdict import Verdict
+from raymu.core.telemetry.metrics import METRICS, Measurement, Metric, MetricKind
+from raymu.core.verdict import CheckName, LastVerdict, Verdict
 from raymu.errors import RaymuError
 from raymu.service.audit.document import read_audit
 from raymu.service.followed_history import FollowedHistory
@@ -23,8 +23,6 @@ from raymu.service.history import History
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.run import RunStore
 from raymu.web.sender import Outcome
-
-_OWN = tuple(metric for metric in METRICS if metric is not VERDICTS)  # nobody tells the service what was verified
 
 _Series: TypeAlias = tuple[Metric, tuple[str, ...]]
 
@@ -42,7 +40,7 @@ class ServiceMetrics:
         """
         self.registry = CollectorRegistry()
         self.audits = tuple(audits)
-        self._instruments = {metric: _instrument(metric, self.registry) for metric in _OWN}
+        self._instruments = {metric: _instrument(metric, self.registry) for metric in METRICS}
         self._info = Gauge("raymu_info", "A run of this service: always 1.", ["run", "name"], registry=self.registry)
         self.ready = Gauge(
             "raymu_ready",
@@ -117,8 +115,9 @@ class RunMetrics:
         self._board: RevocationBoard | None = None
         self._head: ChainHead | None = None  # the last event that was counted
         self._gauges: set[_Series] = set()
+        self._verdicts: dict[CheckName, LastVerdict] | None = None  # None: they were not read yet
         self._is_working, self._is_read = False, False
-        for metric in _OWN:
+        for metric in METRICS:
             if metric.kind is MetricKind.COUNTER:
                 service.publish(self._run_id, metric.zeros)
         self._show_readiness()
@@ -143,6 +142,7 @@ class RunMetrics:
                             break
                         self._service.publish(self._run_id, self._measured(event))
                 self._head = head
+                self._service.publish(self._run_id, self._verdicts_since())
                 gauges = self._service.publish(self._run_id, self._collector.gauges(datetime.now(UTC)))
         except RaymuError as problem:
             if self._is_read:
@@ -160,6 +160,15 @@ class RunMetrics:
         self._collector = MetricsCollector(history.board, history.receipts, workers=lambda: 1, name=self._name)
         for evaluation in history.evaluations[-1:]:
             self._collector.on_event(evaluation)
+
+    def _verdicts_since(self) -> list[Measurement]:
+        """Count the verdicts that commands left in the run since the last time. The first time begins there."""
+        kept = {verdict.check: verdict for verdict in self._store.verdicts.all(run=self._run_id)}
+        before, self._verdicts = self._verdicts, kept
+        fresh = [] if before is None else [verdict for verdict in kept.values() if verdict != before.get(verdict.check)]
+        counted = [measurement for verdict in fresh for measurement in self._collector.on_verdict(verdict)]
+        self._collector.show_verdicts(kept.values())
+        return counted
 
     def _measured(self, event: Event) -> list[Measurement]:
         measurements = self._collector.on_event(event)

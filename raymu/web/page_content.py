@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from raymu.core.deadlines import Deadline
 from raymu.core.receipt import Receipt
+from raymu.core.verdict import LastVerdict
 from raymu.errors import RequestInvalid
 from raymu.report.load import read_run
 from raymu.report.receipt_document import ReceiptDocument
@@ -56,6 +57,8 @@ class RunLine:
     missed: int
     debt: int
     """Shards in debt."""
+    verified: LastVerdict | None
+    """How `raymu verify` ended last; None if nobody has verified the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +91,7 @@ class PageContent:
     def overview(self, now: datetime) -> dict[str, Any]:
         """Return what is late, what is due next, and the runs. Raises RaymuError."""
         read = self._read(now)
-        lines = [_run_line(name, requests) for name, requests in read.items()]
+        lines = [_run_line(name, requests, self._verified(name)) for name, requests in read.items()]
         due = [
             DueLine(
                 run=name, deadline=deadline, deadline_status=requests.deadline_status(receipts[deadline.request_id])
@@ -172,11 +175,15 @@ class PageContent:
                 continue
         return None
 
+    def _verified(self, name: str) -> LastVerdict | None:
+        store = self._stores[name]
+        return store.verdicts.read("verify", run=store.manifest.run_id)
+
     def _read(self, now: datetime) -> dict[str, IndexedRequests]:
         return {name: index.read(now) for name, index in self._indexes.items()}
 
 
-def _run_line(name: str, requests: IndexedRequests) -> RunLine:
+def _run_line(name: str, requests: IndexedRequests, verified: LastVerdict | None) -> RunLine:
     statuses = [requests.deadline_status(receipt) for receipt in requests.receipts]
     exact = sum(receipt.is_exact for receipt in requests.receipts)
     return RunLine(
@@ -188,6 +195,7 @@ def _run_line(name: str, requests: IndexedRequests) -> RunLine:
         late=sum(status in LATE for status in statuses),
         missed=sum(status is DeadlineStatus.MISSED for status in statuses),
         debt=requests.status.debt.shards,
+        verified=verified,
     )
 
 

@@ -16,7 +16,7 @@ import raymu
 from raymu.backends import RayBackend
 from raymu.core.events import SettleRequested
 from raymu.core.records import Exactness, ShardState
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import LastVerdict, Verdict
 from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RunInvalid
 from raymu.runtime import detached_coordinator as standing
 from raymu.service.coordinator.coordinator import Coordinator
@@ -135,11 +135,12 @@ def test_a_detached_coordinator_serves_several_clients_and_outlives_them(
     assert (len(own_processes(DETACHED)), own_processes(COORDINATOR)) == (1, [])
     assert run.locations()
     backend = RayBackend(run.location, run.cluster)
-    assert backend.count_verdict("verify", Verdict.PASS), "its metrics outlive the process that verified"
+    verified = LastVerdict(run=run.run_id, check="verify", verdict=Verdict.PASS, generation=1, at=datetime.now(UTC))
+    assert backend.count_verdict(verified), "its metrics outlive the process that verified"
     require_calm_weights(run, tmp_path)
     assert run.stop()
     assert not run.stop()
-    assert not backend.count_verdict("verify", Verdict.PASS)
+    assert not backend.count_verdict(verified)
     assert run.locations() == {}
 
 

@@ -5,7 +5,16 @@ import sys
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import EXIT_CODES, address_option, json_option, open_run, run_argument, show, trust_option
+from raymu.cli.options import (
+    EXIT_CODES,
+    address_option,
+    json_option,
+    keep_verdict,
+    open_run,
+    run_argument,
+    show,
+    trust_option,
+)
 from raymu.cli.parameter_types import FILE, MODELS, NATURAL
 from raymu.console.audit_tables import show_audit
 from raymu.console.progress import phase_progress
@@ -66,7 +75,7 @@ def command(
 
     Membership inference attacks are run on what is served, on the oracle (retrained without the samples), and on a
     control that forgot nothing. Then the remedy is repeated with other seeds, and its distance from retraining is
-    compared with that of two retrainings. Nothing is written.
+    compared with that of two retrainings. Only the verdict is written into the run, with its time, for metrics and pages.
 
     Exit code 0: pass; 1: fail, as the served model or the repeated remedy can be told from retraining; 3: inconclusive.
 
@@ -95,6 +104,7 @@ def command(
         sys.exit(EXIT_CODES[Verdict.PASS if document.is_signed else Verdict.INCONCLUSIVE])
     with phase_progress("models", is_shown=not as_json) as (progress, phase):
         report = run.audit(scope, progress=progress, phase=phase)
+    keep_verdict(run, report)
     tree = run.audit_document(report) if as_json else {}
     if as_json and tree["signature"] is None:
         click.echo("raymu: the audit is not signed, since this run's signing.key cannot be read", err=True)

@@ -5,7 +5,7 @@ import sys
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import EXIT_CODES, json_option, open_run, run_argument, show, trust_option
+from raymu.cli.options import EXIT_CODES, json_option, keep_verdict, open_run, run_argument, show, trust_option
 from raymu.cli.parameter_types import SHARD
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_verification
@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Check a run from its files alone.
 
-    The journal, the receipts, every file, the lineage of what is served and the purge are checked. Nothing is written into
-    the run. What is wrong is named with the command that mends it.
+    The journal, the receipts, every file, the lineage of what is served and the purge are checked. Only the verdict is
+    written into the run, with its time, for metrics and pages. What is wrong is named with the command that mends it.
 
     Exit code 0: pass; 1: fail; 3: inconclusive.
     """
@@ -45,5 +45,6 @@ def command(
         run.accept_rollback()
     with stage_progress(is_shown=bool(replay or shards) and not as_json) as progress:
         verification = run.verify(replay=chosen if replay or shards else (), anchor=anchor, progress=progress)
+    keep_verdict(run, verification)
     show(as_json, verification, lambda screen: show_verification(screen, verification))
     sys.exit(EXIT_CODES[verification.verdict])

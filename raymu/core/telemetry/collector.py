@@ -1,7 +1,7 @@
 """Measures a run: counters and histograms from its events, gauges from its state."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -23,7 +23,7 @@ from raymu.core.residuals import residuals_by
 from raymu.core.telemetry import metrics
 from raymu.core.telemetry.metrics import SHARD_DUTIES, TRAINING, Measurement, MetricKind, ShardActivity
 from raymu.core.telemetry.shard_totals import ShardTotals
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import CHECKS, CheckName, LastVerdict, Verdict
 
 MOST_SHARDS = 64
 """Runs with more shards have no series for each shard, since Prometheus keeps every label value that it ever saw."""
@@ -54,6 +54,7 @@ class MetricsCollector:
         self._count_workers = workers
         self._workers = 0
         self._accuracy: float | None = None
+        self._verdicts: dict[CheckName, LastVerdict] = {}
         self._gauges: list[Measurement] | None = None  # None: an event has come since
         self._next_due_s, self._settle_by_s = 0.0, 0.0
         self._owed_until_s: tuple[float, ...] = ()  # due times of the requests that are not exact
@@ -107,9 +108,14 @@ class MetricsCollector:
             measurements.append(metrics.SECONDS_PER_PASS.of(seconds / passes, remedy=label))
         return measurements
 
-    def on_verdict(self, check: str, verdict: Verdict) -> list[Measurement]:
-        """Return what the verdict of a verification or an audit adds. check: one of `metrics.CHECKS`"""
-        return [metrics.VERDICTS.of(1.0, check=check, verdict=verdict)]
+    def show_verdicts(self, verdicts: Iterable[LastVerdict]) -> None:
+        """Show these verdicts, and no others, as the last ones. They are not counted."""
+        self._verdicts = {verdict.check: verdict for verdict in verdicts}
+
+    def on_verdict(self, verdict: LastVerdict) -> list[Measurement]:
+        """Return what the verdict of a verification or an audit adds. The gauges show it from now on."""
+        self._verdicts[verdict.check] = verdict
+        return [metrics.VERDICTS.of(1.0, check=verdict.check, verdict=verdict.verdict)]
 
     def gauges(self, now: datetime) -> list[Measurement]:
         """Return the current gauge values, cached until the next event; those that depend on the time are recomputed."""
@@ -123,7 +129,22 @@ class MetricsCollector:
             timed.append(metrics.DEADLINE_SLACK.of(self._settle_by_s - now.timestamp()))
         overdue = self._overdue_for_good + sum(due_s < now.timestamp() for due_s in self._owed_until_s)
         timed += [metrics.OVERDUE.of(float(overdue)), metrics.MISSED.of(float(overdue + self._exact_too_late))]
-        return [*self._gauges, *timed]
+        return [*self._gauges, *timed, *self._verdict_gauges()]
+
+    def _verdict_gauges(self) -> list[Measurement]:
+        gauges: list[Measurement] = []
+        for check in CHECKS:
+            last = self._verdicts.get(check)
+            gauges += [
+                metrics.LAST_VERDICT.of(
+                    float(last is not None and last.verdict is verdict), check=check, verdict=verdict
+                )
+                for verdict in Verdict
+            ]
+            gauges.append(metrics.LAST_VERDICT_AT.of(last.at.timestamp() if last else 0.0, check=check))
+            number = last.generation if last else None
+            gauges.append(metrics.LAST_VERDICT_GENERATION.of(float(number or 0), check=check))
+        return gauges
 
     def _request_gauges(self) -> list[Measurement]:
         counts = Counter(receipt.stage for receipt in self._receipts.open)

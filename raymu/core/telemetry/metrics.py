@@ -11,12 +11,10 @@ from itertools import product
 
 from raymu.config.unlearning import Strategy
 from raymu.core.records import Exactness, Remedy
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import CHECKS, Verdict
 
 TRAINING = "train"
 """Value of the label `remedy` while a run is trained."""
-CHECKS = ("verify", "audit")
-"""Values of the label `check`: the commands that end with a verdict."""
 
 
 class MetricKind(StrEnum):
@@ -175,11 +173,28 @@ PREDICTION_CHANGE = _gauge(
     "samples",
 )
 
+LAST_VERDICT = _gauge(
+    "last_verdict",
+    "",
+    "1 for the verdict that `raymu verify` or `raymu audit` ended with last, and 0 for the others",
+    "check",
+    "verdict",
+)
+LAST_VERDICT_AT = _gauge(
+    "last_verdict_timestamp_seconds",
+    "seconds",
+    "Unix time of the last verdict of `raymu verify` or `raymu audit`; 0 if there is none",
+    "check",
+)
+LAST_VERDICT_GENERATION = _gauge(
+    "last_verdict_generation", "", "Number of the generation that was checked last; 0 if there is none", "check"
+)
+
 ACCEPTED = _counter("accepted_requests", "requests", "Accepted requests by their strategy", strategy=tuple(Strategy))
 VERDICTS = _counter(
     "verdicts",
     "verdicts",
-    "Verdicts of `raymu verify` and `raymu audit` while a coordinator is up",
+    "Verdicts of `raymu verify` and `raymu audit` while a coordinator or a service is up",
     check=CHECKS,
     verdict=tuple(Verdict),
 )
@@ -225,6 +240,9 @@ METRICS: tuple[Metric, ...] = (
     SHARD_SECONDS_PER_PASS,
     ACCURACY,
     PREDICTION_CHANGE,
+    LAST_VERDICT,
+    LAST_VERDICT_AT,
+    LAST_VERDICT_GENERATION,
     ACCEPTED,
     VERDICTS,
     REPAIRS,

@@ -47,6 +47,8 @@ def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
 
     yield from filter(None, map_concurrently(check, evidence.store.files.walk()))
     yield from _presence(evidence)
+    for path in evidence.store.verdicts.foreign(run=evidence.store.manifest.run_id):
+        yield fails(FindingKind.FOREIGN_FILE, f"{path} is not what `raymu verify` or `raymu audit` wrote")
 
 
 def _presence(evidence: Evidence) -> Iterator[Finding]:

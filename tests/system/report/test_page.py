@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from raymu.config.limits import check_tree
 from raymu.config.unlearning import Strategy
 from raymu.core.events import Event, RevocationsAccepted, RunTrained
+from raymu.core.verdict import LastVerdict, Verdict
 from raymu.errors import ConfigInvalid
 from raymu.report.load import Measurement, RunRecord, read_run
 from raymu.report.page import render
@@ -273,6 +274,21 @@ def test_the_page_says_what_was_trained_measured_and_verified(record: RunRecord,
     assert record.verification.anchor in shown
     assert "0.5123" in shown
     assert "[8]" in shown  # too deep to be laid out
+
+
+def test_the_last_verification_is_shown_with_its_time_and_generation_unless_this_one_is(record: RunRecord) -> None:
+    at = datetime(2026, 11, 30, 9, 15, tzinfo=UTC)
+    last = LastVerdict(run=record.manifest.run_id, check="verify", verdict=Verdict.FAIL, generation=1, at=at)
+    audited = replace(last, check="audit", verdict=Verdict.PASS, generation=record.generation.number)
+    kept = replace(record, verification=None, last_verdicts=(last, audited))
+    text = " ".join(text_of(render(view_of(kept))).split())
+    assert "fail on 2026-11-30 09:15" in text
+    assert f"of generation 1; generation {record.generation.number} is served now" in text
+    assert "Verification fails" in text
+    assert "The last audit: pass on 2026-11-30 09:15" in text
+    verified = text_of(render(view_of(replace(kept, verification=record.verification))))
+    assert "That is how raymu verify ended last" not in verified
+    assert "Not done." in text_of(render(view_of(replace(kept, last_verdicts=()))))
 
 
 def test_a_run_without_requests_has_a_page_too(trained_run: TrainedRunFactory) -> None:

@@ -5,6 +5,7 @@ import random
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import LastVerdict, Verdict
 from raymu.data.tables import read_features
 from raymu.errors import FileCorrupt, RaymuError, RunInvalid
 from raymu.service.prediction import Ensemble
@@ -54,6 +55,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(folder / name / "shards", folder / f"{name}-before")
         with opened(folder / name) as run:
             run.revoke(ids_at(config, shard=0, slice_index=1)[:1], strategy=strategy)
+        if name == "varied":
+            store = RunStore(str(folder / name))
+            at, run_id = datetime.now(UTC), store.manifest.run_id
+            store.verdicts.keep(LastVerdict(run=run_id, check="audit", verdict=Verdict.PASS, generation=2, at=at))
     with (
         pytest.raises(asyncio.CancelledError),
         opened(
@@ -154,8 +159,8 @@ def test_every_flipped_bit_and_every_cut_is_found_and_never_loaded(
 
 
 def test_every_file_is_missed(varied: Path, retrained: Path) -> None:
-    """Every file except reports, and files that only reports need, because that work is done again."""
-    needed = {**by_kind(varied), "report": [], "partial report": [], **by_kind(retrained)}
+    """Every file except reports, and files that only reports need, because that work is done again; and last verdicts."""
+    needed = {**by_kind(varied), "report": [], "partial report": [], "verdict": [], **by_kind(retrained)}
     for kind, path in ((kind, path) for kind, paths in needed.items() for path in paths[:1]):
         payload = path.read_bytes()
         path.unlink()

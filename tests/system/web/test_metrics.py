@@ -1,12 +1,15 @@
 """The metrics of a service follow the journals of its runs, whoever changes a run."""
 
+import asyncio
 import re
 import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from raymu.api import Run
+from raymu.cli.group import cli
 from tests.support.examples import make_config, train_run, write_samples
 from tests.system.web.conftest import Service, opened_service
 
@@ -15,7 +18,15 @@ def series(service: Service) -> dict[str, float]:
     """Return the value of each series, without the label of the run."""
     lines = service.client.get("/metrics").text.splitlines()
     split = (line.rpartition(" ") for line in lines if line.startswith("raymu_"))
-    return {re.sub(r',?run="[^"]*",?', "", name).replace("{}", ""): float(value) for name, _, value in split}
+    without_run = ((re.sub(r'run="[^"]*",?', "", name).replace(",}", "}"), value) for name, _, value in split)
+    return {name.replace("{}", ""): float(value) for name, value in without_run}
+
+
+def wait_until_ready(service: Service) -> None:
+    until = time.monotonic() + 30
+    while series(service)["raymu_ready"] != 1:
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 ACCEPTED, PASSES = 'raymu_accepted_requests_total{strategy="dpus"}', 'raymu_passes_total{remedy="patch"}'
@@ -24,7 +35,8 @@ ACCEPTED, PASSES = 'raymu_accepted_requests_total{strategy="dpus"}', 'raymu_pass
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_samples(tmp_path / "all.parquet", samples=100)
-    train_run(make_config(tmp_path / "all.parquet", training={"epochs": 2}, partition={"slices": 2}), tmp_path / "run")
+    config = make_config(tmp_path / "all.parquet", training={"epochs": 2}, partition={"slices": 2})
+    asyncio.run(train_run(config, tmp_path / "run").close())
     return tmp_path
 
 
@@ -50,12 +62,44 @@ def test_what_another_command_does_is_counted_and_ended_series_are_left_out(fold
 
 def test_a_run_that_cannot_be_read_is_not_ready(folder: Path) -> None:
     with opened_service(folder, "run") as service:
-        until = time.monotonic() + 30
-        while series(service)["raymu_ready"] != 1:
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_until_ready(service)
         journal = folder / "run" / "journal.sqlite"
         journal.rename(folder / "away")
         assert series(service)["raymu_ready"] == 0
         (folder / "away").rename(journal)
         assert series(service)["raymu_ready"] == 1
+
+
+def test_what_verify_and_audit_end_with_is_shown_and_counted(folder: Path) -> None:
+    runner, location = CliRunner(), str(folder / "run")
+    with opened_service(folder, "run") as service:
+        wait_until_ready(service)
+        before = series(service)
+        assert before['raymu_last_verdict_timestamp_seconds{check="verify"}'] == 0
+        assert before['raymu_verdicts_total{check="verify",verdict="pass"}'] == 0
+        assert "none" in service.client.get("/").text
+        began = time.time()
+        assert runner.invoke(cli, ["verify", location, "--json"]).exit_code == 0
+        after = series(service)
+        assert after['raymu_last_verdict{check="verify",verdict="pass"}'] == 1
+        assert after['raymu_last_verdict_generation{check="verify"}'] == 1
+        assert began <= after['raymu_last_verdict_timestamp_seconds{check="verify"}'] <= time.time()
+        assert after['raymu_verdicts_total{check="verify",verdict="pass"}'] == 1
+        assert after['raymu_last_verdict_timestamp_seconds{check="audit"}'] == 0
+        moved = next((folder / "run" / "samples").glob("0000-pyarrow*"))
+        moved.rename(folder / "moved")
+        assert runner.invoke(cli, ["verify", location, "--json"]).exit_code == 1
+        failed = series(service)
+        assert failed['raymu_last_verdict{check="verify",verdict="pass"}'] == 0
+        assert failed['raymu_last_verdict{check="verify",verdict="fail"}'] == 1
+        assert failed['raymu_verdicts_total{check="verify",verdict="fail"}'] == 1
+        assert "Verification fails" in service.client.get("/runs/run").text
+        assert "fail" in service.client.get("/").text
+        (folder / "moved").rename(moved)
+    again = {
+        'raymu_verdicts_total{check="verify",verdict="fail"}': 0,
+        'raymu_last_verdict{check="verify",verdict="fail"}': 1,
+    }
+    with opened_service(folder, "run") as service:
+        begun = series(service)
+    assert again == {name: begun[name] for name in again}, "a verdict of before is shown, and not counted"

@@ -12,12 +12,18 @@ import yaml
 
 from raymu.core.receipt import RequestStage
 from raymu.core.telemetry.metrics import METRICS, Metric
+from raymu.core.verdict import CHECKS, Verdict
 
 [GROUP] = yaml.safe_load(
     (Path(__file__).parents[3] / "cluster" / "prometheus" / "raymu-rules.yaml").read_text(encoding="utf-8")
 )["groups"]
 RULES: list[Mapping[str, Any]] = GROUP["rules"]
 BY_SERIES: Mapping[str, Metric] = {series: metric for metric in METRICS for series in metric.series}
+GAUGES_VALUES: Mapping[str, tuple[str, ...]] = {
+    "state": tuple(RequestStage),
+    "check": CHECKS,
+    "verdict": tuple(Verdict),
+}
 EACH = pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
 
 
@@ -46,7 +52,7 @@ def test_a_rule_selects_by_labels_and_values_that_exist(rule: Mapping[str, Any])
         for label, _, values in re.findall(r'(\w+)(=~|=)"([^"]*)"', selectors):
             metric = BY_SERIES[name]
             assert label in metric.labels
-            known = metric.values.get(label) or {"state": tuple(RequestStage)}[label]
+            known = metric.values.get(label) or GAUGES_VALUES[label]
             assert set(values.split("|")) <= set(known)
 
 

@@ -1,7 +1,7 @@
 """The metrics of a run, by its events and by its present state."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,7 +14,7 @@ from raymu.core.requests import RevocationRequest
 from raymu.core.telemetry.collector import MOST_SHARDS
 from raymu.core.telemetry.metrics import METRICS, MetricKind
 from raymu.core.telemetry.shard_totals import ShardTotals
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import CheckName, LastVerdict, Verdict
 from tests.unit.core.commands import repaired, repairs
 from tests.unit.core.examples import NOW, accepted, request, trained_board
 from tests.unit.core.metered_run import MeteredRun
@@ -189,6 +189,30 @@ def test_changes_of_predictions_are_measured_by_the_states_that_they_compare() -
     }
 
 
+def last_verdict(check: CheckName, verdict: Verdict, *, generation: int | None = 3, at_s: float = 60.0) -> LastVerdict:
+    at = datetime.fromtimestamp(at_s, UTC)
+    return LastVerdict(run="r", check=check, verdict=verdict, generation=generation, at=at)
+
+
+def test_the_last_verdict_of_each_check_is_shown_with_its_time_and_generation() -> None:
+    run = MeteredRun()
+    never = run.gauges()
+    assert {name for name, value in never.items() if name[0] == "last_verdict" and value} == set()
+    assert never["last_verdict_timestamp_seconds", "verify"] == never["last_verdict_generation", "verify"] == 0.0
+    run.add(run.collector.on_verdict(last_verdict("verify", Verdict.FAIL)))
+    run.add(run.collector.on_verdict(last_verdict("verify", Verdict.PASS, generation=4, at_s=90.0)))
+    run.add(run.collector.on_verdict(last_verdict("audit", Verdict.FAIL, generation=None)))
+    shown = run.gauges()
+    held = {name for name, value in shown.items() if name[0] == "last_verdict" and value}
+    assert held == {("last_verdict", "verify", "pass"), ("last_verdict", "audit", "fail")}
+    assert shown["last_verdict_timestamp_seconds", "verify"] == 90.0
+    assert (shown["last_verdict_generation", "verify"], shown["last_verdict_generation", "audit"]) == (4.0, 0.0)
+    run.collector.show_verdicts([last_verdict("audit", Verdict.PASS)])
+    assert run.gauges()["last_verdict_timestamp_seconds", "verify"] == 0.0, "its file is gone"
+    assert run.sums["verdicts", "verify", "fail"] == 1.0
+    assert ("verdicts", "audit", "pass") not in run.sums, "what is shown is not counted again"
+
+
 def test_a_scenario_measures_every_metric() -> None:
     run = MeteredRun()
     run.handle(accepted(patched("r1", 0)))
@@ -197,7 +221,7 @@ def test_a_scenario_measures_every_metric() -> None:
     run.handle(accepted(patched("r2", 1)))
     run.repair(1, {3: 1}, after_s=1.0, change=PredictionChange(unseen=0.5))
     run.add(run.collector.on_work(None, passes=1000.0, seconds=0.5))
-    run.add(run.collector.on_verdict("audit", Verdict.INCONCLUSIVE))
+    run.add(run.collector.on_verdict(last_verdict("audit", Verdict.INCONCLUSIVE)))
     measured = {name[0] for name in (*run.sums, *run.gauges())}
     assert measured == {metric.name.removeprefix("raymu_") for metric in METRICS}
     gauges = {metric.name.removeprefix("raymu_") for metric in METRICS if metric.kind is MetricKind.GAUGE}
@@ -226,7 +250,7 @@ def test_no_event_adds_to_a_counter_that_did_not_begin_at_0() -> None:
     run.handle(accepted(request("r1", {0: {1: 2}}, strategy=Strategy.SISA), patched("r2", 2)))
     run.repair(0, {1: 2}, after_s=1.0)
     run.add(run.collector.on_work(None, passes=10.0, seconds=1.0))
-    run.add(run.collector.on_verdict("verify", Verdict.FAIL))
+    run.add(run.collector.on_verdict(last_verdict("verify", Verdict.FAIL)))
     assert run.sums["accepted_requests", "sisa"] == run.sums["accepted_requests", "dpus"] == 1.0
     assert run.sums["verdicts", "verify", "fail"] == 1.0
     counters = {metric.name.removeprefix("raymu_") for metric in METRICS if metric.kind is MetricKind.COUNTER}

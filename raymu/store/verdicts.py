@@ -1,0 +1,49 @@
+"""The last verdict of each command that checks a run, in small files of the run: for metrics and pages of a service.
+
+A file is sealed, so that nobody without the key of the run can write a pass. It is no proof of the past: a file that is
+missing, or whose seal is broken, counts as no verdict.
+"""
+
+from contextlib import suppress
+
+from raymu.core.verdict import CHECKS, CheckName, LastVerdict
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
+from raymu.store.codec import seal, unseal
+from raymu.store.files.run_files import RunFiles
+from raymu.store.keys import RunKeys
+from raymu.store.layout import verdict_path
+
+
+class VerdictFiles:
+    """The files of a run that say how checks of it ended last."""
+
+    def __init__(self, files: RunFiles, keys: RunKeys) -> None:
+        self._files, self._keys = files, keys
+
+    def keep(self, verdict: LastVerdict) -> None:
+        """Write how a check ended, in the place of the one before it. Raises FileMissing, FileCorrupt, StorageFailed."""
+        self._files.write(verdict_path(verdict.check), seal(verdict, self._keys.hash_key))
+
+    def read(self, check: CheckName, *, run: str) -> LastVerdict | None:
+        """Return how a check ended last; None if nobody has checked, or if the file is not what a command wrote.
+
+        Args:
+            check: Which check.
+            run: Id of the run: a copy of its keys may belong to another one.
+        """
+        with suppress(FileMissing, FileCorrupt, FileUnreadable, RecursionError):
+            path = verdict_path(check)
+            source = self._files.display_path(path)
+            verdict: LastVerdict = unseal(LastVerdict, self._files.read(path), self._keys.hash_key, source=source)
+            return verdict if (verdict.run, verdict.check) == (run, check) else None
+        return None
+
+    def all(self, *, run: str) -> tuple[LastVerdict, ...]:
+        """Return how each check ended last, of those that were made."""
+        verdicts = (self.read(check, run=run) for check in CHECKS)
+        return tuple(verdict for verdict in verdicts if verdict is not None)
+
+    def foreign(self, *, run: str) -> list[str]:
+        """Return the paths of files in these places that no command wrote."""
+        paths = {check: verdict_path(check) for check in CHECKS}
+        return [path for check, path in paths.items() if self._files.exists(path) and self.read(check, run=run) is None]

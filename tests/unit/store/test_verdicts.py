@@ -1,0 +1,58 @@
+"""The last verdict of each check, in the run: it is replaced, and nobody without the key of the run can write one."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from raymu.core.verdict import LastVerdict, Verdict
+from raymu.store.layout import kind_of, verdict_path
+from raymu.store.run import RunStore
+from tests.support.manifests import MANIFEST
+
+RUN = MANIFEST.run_id
+FAILED = LastVerdict(
+    run=RUN, check="verify", verdict=Verdict.FAIL, generation=None, at=datetime(2026, 12, 1, tzinfo=UTC)
+)
+PASSED = replace(FAILED, verdict=Verdict.PASS, generation=7)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    created = RunStore(str(tmp_path / "run"))
+    created.create(MANIFEST)
+    return created
+
+
+def test_the_last_verdict_of_each_check_is_kept(store: RunStore) -> None:
+    assert store.verdicts.all(run=RUN) == ()
+    store.verdicts.keep(FAILED)
+    store.verdicts.keep(PASSED)
+    store.verdicts.keep(replace(FAILED, check="audit"))
+    again = RunStore(store.location).verdicts
+    assert again.all(run=RUN) == (PASSED, replace(FAILED, check="audit"))
+    assert [path for path in store.files.walk() if kind_of(path) == "verdict"] == [
+        "verdict-audit.json",
+        "verdict-verify.json",
+    ]
+    assert again.foreign(run=RUN) == []
+
+
+def test_a_verdict_of_another_run_and_one_that_was_moved_or_changed_count_as_none(store: RunStore) -> None:
+    store.verdicts.keep(replace(PASSED, run="another"))
+    assert store.verdicts.read("verify", run=RUN) is None
+    store.verdicts.keep(FAILED)
+    payload = store.files.read(verdict_path("verify"))
+    store.files.write(verdict_path("audit"), payload)
+    assert store.verdicts.read("audit", run=RUN) is None
+    forged = json.loads(payload) | {"verdict": "pass"}
+    store.files.write(verdict_path("verify"), json.dumps(forged).encode())
+    assert store.verdicts.all(run=RUN) == ()
+    assert store.verdicts.foreign(run=RUN) == ["verdict-verify.json", "verdict-audit.json"]
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        replace(PASSED, at=datetime(2026, 12, 1))
