@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -49,7 +50,10 @@ def map_in_order(
             max_restarts=0,  # Ray writes a line to standard error about the arguments of those that it may restart
             **options,
         )
-    yield from data.iter_rows()
+        results = iter(data.iter_rows())
+        first = list(islice(results, 1))  # as it begins, Ray 2.52 looks at these settings again, not at its copy of them
+    yield from first
+    yield from results
 
 
 def map_groups(
