@@ -51,7 +51,8 @@ def map_in_order(
             **options,
         )
         results = iter(data.iter_rows())
-        first = list(islice(results, 1))  # as it begins, Ray 2.52 looks at these settings again, not at its copy of them
+        # As it begins, Ray 2.52 looks at these settings again, not at its copy of them.
+        first = list(islice(results, 1))
     yield from first
     yield from results
 
