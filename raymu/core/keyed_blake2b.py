@@ -130,13 +130,18 @@ def decimal_messages(numbers: npt.NDArray[np.int64], *, prefix: bytes) -> Messag
 
 def keyed_hashes(messages: Messages, *, key: bytes) -> Words:
     """Return the digest of each message, none of them empty, under a key of 32 bytes: (messages,) uint64, little-endian."""
+    return hashes_under_keys(messages, keys=[key])[0]
+
+
+def hashes_under_keys(messages: Messages, *, keys: Sequence[bytes]) -> Words:
+    """Return the digests of the same messages under several keys: (keys, messages) uint64, as `keyed_hashes` has them."""
     if len(messages) < _FEWEST:
-        return _one_by_one(messages, key)
+        return np.stack([_one_by_one(messages, key) for key in keys])
     messages = messages.padded()
-    digests = np.empty(len(messages), dtype=np.uint64)
+    digests = np.empty((len(keys), len(messages)), dtype=np.uint64)
     for start in range(0, len(messages), _AT_ONCE):
         part = messages.slice(start, start + _AT_ONCE)
-        digests[start : start + len(part)] = _hash_part(part, key)
+        digests[:, start : start + len(part)] = _hash_part(part, keys)
     return digests
 
 
@@ -151,29 +156,27 @@ def _one_by_one(messages: Messages, key: bytes) -> Words:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-def _hash_part(messages: Messages, key: bytes) -> Words:
+def _hash_part(messages: Messages, keys: Sequence[bytes]) -> Words:
     """Hash messages that fit the cache, all that have as many blocks together."""
     blocks = np.maximum(1, -(-(messages.lengths + len(messages.prefix)) // _BLOCK_BYTES))
     if blocks.min() == blocks.max():
-        return _hash_blocks(messages, int(blocks[0]), key)
-    digests = np.empty(len(messages), dtype=np.uint64)
+        return _hash_blocks(messages, int(blocks[0]), keys)
+    digests = np.empty((len(keys), len(messages)), dtype=np.uint64)
     for count in np.unique(blocks).tolist():
         rows = np.flatnonzero(blocks == count)
-        digests[rows] = _hash_blocks(messages.take(rows), count, key)
+        digests[:, rows] = _hash_blocks(messages.take(rows), count, keys)
     return digests
 
 
-def _hash_blocks(messages: Messages, blocks: int, key: bytes) -> Words:
-    state = _keyed_state(key)
+def _hash_blocks(messages: Messages, blocks: int, keys: Sequence[bytes]) -> Words:
+    states = [_keyed_state(key) for key in keys]
     for block in range(blocks):
-        words = _words(messages, block)
-        if block < blocks - 1:
-            state = _compress(state, words, counter=(block + 2) * _BLOCK_BYTES, is_last=False)
-        else:
-            lengths = messages.lengths + (len(messages.prefix) + _BLOCK_BYTES)
-            state = _compress(state, words, counter=lengths.astype(np.uint64), is_last=True)
-    digests: Words = state[0]
-    return digests
+        words, is_last = _words(messages, block), block == blocks - 1
+        counter: Any = (block + 2) * _BLOCK_BYTES
+        if is_last:
+            counter = (messages.lengths + (len(messages.prefix) + _BLOCK_BYTES)).astype(np.uint64)
+        states = [_compress(state, words, counter=counter, is_last=is_last) for state in states]
+    return np.stack([state[0] for state in states])
 
 
 def _words(messages: Messages, block: int) -> Mapping[int, Words]:
@@ -271,6 +274,9 @@ def _mix(
 
 def _rotate(values: Words, bits: int, scratch: Words) -> None:
     """Rotate to the right, in place."""
-    np.left_shift(values, np.uint64(64 - bits), out=scratch)
+    if bits == 63:
+        np.add(values, values, out=scratch)  # quicker than a shift
+    else:
+        np.left_shift(values, np.uint64(64 - bits), out=scratch)
     np.right_shift(values, np.uint64(bits), out=values)
     np.bitwise_or(values, scratch, out=values)

@@ -17,7 +17,7 @@ from raymu.core.partition import Hashes, Indices, homes_of_hashes
 from raymu.core.records import SampleId
 from raymu.data.arrow_buffers import to_arrow
 from raymu.data.columns import kept_features
-from raymu.data.id_hashes import array_hashes, canonical_keys, place_hashes
+from raymu.data.id_hashes import array_hashes, canonical_keys, sample_hashes
 from raymu.data.rows import Columns, Rows
 from raymu.data.run_table import in_types_of, own_table
 from raymu.data.shard_rows import HASH, stable_order
@@ -130,9 +130,8 @@ def place_batch(placement: Placement, table: pa.Table, *, head: int = 0, kept: i
     if placement.task is not None and isinstance(batch.features, Columns):
         check_task_rows(placement.task, batch.features, name=placement.task_name, source=placement.reading.source)
     partition = placement.partition
-    place = place_hashes(batch.ids, batch.owners, partition)
+    place, hashes = sample_hashes(batch.ids, batch.owners, partition)
     shards, slices = homes_of_hashes(place, partition, risks=batch.risks)
-    hashes = array_hashes(batch.ids, seed=partition.seed, purpose="sample")
     owners = None if batch.owners is None else batch.owners.cast(pa.string())
     features = batch.features
     if not isinstance(features, Columns):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymu.core import keyed_blake2b
-from raymu.core.keyed_blake2b import Messages, decimal_messages, keyed_hashes
+from raymu.core.keyed_blake2b import Messages, decimal_messages, hashes_under_keys, keyed_hashes
 
 keys = st.binary(min_size=32, max_size=32)
 
@@ -57,3 +57,12 @@ def test_few_messages_are_hashed_one_by_one_with_the_same_result(monkeypatch: py
     together = keyed_hashes(messages, key=b"k" * 32)
     monkeypatch.setattr(keyed_blake2b, "_FEWEST", 100)
     assert np.array_equal(keyed_hashes(messages, key=b"k" * 32), together)
+
+
+@pytest.mark.parametrize("fewest", [0, 100])
+def test_each_of_several_keys_gives_its_own_digests(monkeypatch: pytest.MonkeyPatch, fewest: int) -> None:
+    monkeypatch.setattr(keyed_blake2b, "_FEWEST", fewest)
+    messages = [bytes([number]) * length for number, length in enumerate([1, 130, 7, 300, 128, 2, 9, 257], 1)]
+    keys = [b"k" * 32, b"l" * 32, b"k" * 32]
+    digests = hashes_under_keys(Messages.of(messages), keys=keys)
+    assert digests.tolist() == [by_hashlib(messages, key) for key in keys]
