@@ -22,7 +22,7 @@ from raymu.store.journal.event_chain import ChainHead
 from raymu.store.journal.export import copy_journal, opened_copy, require_absent, restore_journal
 from raymu.store.journal.fencing import journal_url
 from raymu.store.journal.file_seal import JOURNAL
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.keys import KEY_FILES
 from raymu.store.layout import MANIFEST, UNFINISHED
 from raymu.store.manifest import RunManifest
@@ -227,7 +227,7 @@ def _copy_journal(store: RunStore, out: Path) -> None:
 
 def _history(store: RunStore, copy: Path) -> tuple[History, ChainHead, int]:
     """Return the state that follows from a copied journal, its last event and its term."""
-    with closing(Journal(opened_copy(copy), run=store.manifest.run_id, key=store.keys.hash_key)) as journal:
+    with closing(JournalReader(opened_copy(copy), run=store.manifest.run_id, key=store.keys.hash_key)) as journal:
         return open_history(store, journal), journal.head(), journal.term()
 
 

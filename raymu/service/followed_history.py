@@ -7,7 +7,7 @@ from threading import Lock
 from raymu.service.history import History, Replay, open_replay
 from raymu.service.snapshot import is_due
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.run import RunStore
 
 
@@ -27,7 +27,7 @@ class FollowedHistory:
         self._workers: int | None = None
 
     @contextmanager
-    def following(self, journal: Journal, *, workers: int | None = None) -> Iterator[tuple[ChainHead, History]]:
+    def following(self, journal: JournalReader, *, workers: int | None = None) -> Iterator[tuple[ChainHead, History]]:
         """Read the events that are new, and yield the last of all and the history. Nothing may change it.
 
         Args:
@@ -50,7 +50,7 @@ class FollowedHistory:
             self._replay = replay
             yield self._head, replay.history()
 
-    def _can_go_on(self, replay: Replay, journal: Journal, workers: int | None) -> bool:
+    def _can_go_on(self, replay: Replay, journal: JournalReader, workers: int | None) -> bool:
         """Return whether only later events are missing: few enough, since the replay remembers all that it has handled."""
         is_long = not self._is_whole and is_due(replay.events, shards=self._store.config.partition.shards)
         if workers != self._workers or is_long:

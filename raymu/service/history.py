@@ -23,7 +23,7 @@ from raymu.service.issued_receipts import JournalReceipts
 from raymu.service.pseudonyms import kept_pseudonyms, pseudonym_mismatches, revoked_by
 from raymu.service.snapshot import FORMAT, RunSnapshot, read_snapshot
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.manifest import RunManifest
 from raymu.store.receipts import LastReceipt, ReceiptRow, check_chain
 from raymu.store.run import RunStore
@@ -197,7 +197,7 @@ class Replay:
         )
 
 
-def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = None) -> History:
+def replay(journal: JournalReader, manifest: RunManifest, *, workers: int | None = None) -> History:
     """Rebuild the state from all events of a journal, with every request.
 
     Args:
@@ -215,7 +215,7 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
     return whole.history()
 
 
-def open_history(store: RunStore, journal: Journal, *, workers: int | None = None) -> History:
+def open_history(store: RunStore, journal: JournalReader, *, workers: int | None = None) -> History:
     """Rebuild the state from the newest snapshot and the events after it. Without a sound snapshot all events are read.
 
     Requests that are done are looked up in the journal when they are needed. Arguments and errors are those of `replay`.
@@ -228,7 +228,7 @@ def open_history(store: RunStore, journal: Journal, *, workers: int | None = Non
     return dataclass_replace(history, receipts=bounded)
 
 
-def open_replay(store: RunStore, journal: Journal, *, workers: int | None = None) -> tuple[Replay, ChainHead]:
+def open_replay(store: RunStore, journal: JournalReader, *, workers: int | None = None) -> tuple[Replay, ChainHead]:
     """Do as `open_history`, and return the replay, which can go on with later events, and the last event."""
     replay, head = Replay(store.manifest, workers=workers), BEGINNING
     if (stored := journal.snapshot()) is not None and (snapshot := read_snapshot(stored[1])) is not None:
@@ -240,7 +240,7 @@ def open_replay(store: RunStore, journal: Journal, *, workers: int | None = None
     return replay, head
 
 
-def require_untampered(store: RunStore, journal: Journal, history: History) -> None:
+def require_untampered(store: RunStore, journal: JournalReader, history: History) -> None:
     """Check what the journal stores beside the events, before anyone extends it or forgets samples by it.
 
     After a snapshot, this is what concerns unpurged requests, and the receipts that were issued since.

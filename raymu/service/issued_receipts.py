@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.receipts import ReceiptRow, issued_receipt
 from raymu.store.run import RunStore
 
@@ -12,7 +12,7 @@ from raymu.store.run import RunStore
 class JournalReceipts:
     """The receipts that a journal has issued. Each one is checked by its signature."""
 
-    def __init__(self, store: RunStore, journal: Journal) -> None:
+    def __init__(self, store: RunStore, journal: JournalReader) -> None:
         self._store = store
         self.journal = journal
         """Where receipts are looked up; another one once the run is taken over."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from raymu.core.records import SampleId
 from raymu.core.requests import RevocationRequest
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.text import plural
 
 Kind = Literal["id", "owner", "key"]
@@ -34,7 +34,7 @@ KeptPseudonym = Mapping[str, Mapping[int, frozenset[str]]]
 """request -> shard -> pseudonyms of the raw ids that the journal keeps"""
 
 
-def kept_pseudonyms(journal: Journal, *, key: bytes) -> KeptPseudonym:
+def kept_pseudonyms(journal: JournalReader, *, key: bytes) -> KeptPseudonym:
     """Read the raw ids that a journal keeps, and hash them with the run's key. Raises FileCorrupt."""
     return {
         request_id: {

@@ -16,7 +16,7 @@ from raymu.errors import ConfigInvalid, FileCorrupt, FileMissing, FileUnreadable
 from raymu.store.codec import canonical_json, parse_json
 from raymu.store.files.run_files import RunFiles
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.run import RunStore
 from raymu.text import one_line
 
@@ -84,7 +84,7 @@ class KeptAnchors:
                 self._write(others)
                 self._keep(others, journal)
 
-    def _missing_event(self, kept: dict[str, ChainHead], journal: Journal) -> MissingEvent | None:
+    def _missing_event(self, kept: dict[str, ChainHead], journal: JournalReader) -> MissingEvent | None:
         if here := kept.get(self._place):
             if journal.contains(here):
                 return None
@@ -94,7 +94,7 @@ class KeptAnchors:
         place, latest = max(kept.items(), key=lambda item: item[1].sequence)
         return MissingEvent(sequence=latest.sequence, place=place, is_here=False)
 
-    def _keep(self, kept: dict[str, ChainHead], journal: Journal) -> None:
+    def _keep(self, kept: dict[str, ChainHead], journal: JournalReader) -> None:
         head, before = journal.checked_head(), kept.get(self._place)
         if head is None or head == BEGINNING or (before and before.sequence >= head.sequence):
             return

@@ -11,7 +11,7 @@ from raymu.core.events import Event, GenerationPublished, RevocationsAccepted
 from raymu.core.receipt import Receipt
 from raymu.service.followed_history import FollowedHistory
 from raymu.service.history import History
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.receipts import issued_receipt
 from raymu.store.run import RunStore
 from raymu.web.outbox import Cursor
@@ -111,7 +111,7 @@ class NoticeReader:
             notices.sort(key=lambda notice: notice.at)
             return self._news(notices, Cursor(head=head, receipts=receipts), history, said_overdue, now)
 
-    def _settled(self, journal: Journal, after: int, until: int) -> Iterator[tuple[int, Notice | None]]:
+    def _settled(self, journal: JournalReader, after: int, until: int) -> Iterator[tuple[int, Notice | None]]:
         """Yield the number of each newly issued receipt, and a notice if its request is settled."""
         for row in journal.receipt_rows(first=after + 1):
             event, receipt = issued_receipt(

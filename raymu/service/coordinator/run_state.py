@@ -11,7 +11,7 @@ from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.journal.event_chain import ChainHead
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.run import RunStore
 
 MAX_ATTEMPTS = 3
@@ -28,7 +28,7 @@ class RunState:
     samples: SampleIndex
 
 
-def read_state(store: RunStore, journal: Journal, *, workers: int) -> RunState:
+def read_state(store: RunStore, journal: JournalReader, *, workers: int) -> RunState:
     """Read the state for a coordinator with this many workers, and check what the journal stores beside the events.
 
     Raises FileCorrupt, RunFormatTooNew.

@@ -17,7 +17,7 @@ from raymu.service.history import History
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
 from raymu.shown_record import ShownRecord
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.run import RunStore
 from raymu.text import forecast_duration, words
 
@@ -97,7 +97,9 @@ def plan(
                         raise
 
 
-def _forecast(store: RunStore, revocation: Revocation, journal: Journal, history: History, *, workers: int) -> Forecast:
+def _forecast(
+    store: RunStore, revocation: Revocation, journal: JournalReader, history: History, *, workers: int
+) -> Forecast:
     ohs = store.config.unlearning.ohs
     [admitted], _ = Admission(store, journal, history).admit_together([revocation], now=datetime.now(UTC))
     request = admitted.request

@@ -26,7 +26,7 @@ from raymu.service.requests.admission_rules import (
 from raymu.service.requests.identities import Identities, Owned
 from raymu.service.requests.revocation import Revocation, SubmissionResult, some_of
 from raymu.service.requests.sample_index import SampleIndex
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.run import RunStore
 from raymu.text import plural
 
@@ -36,7 +36,9 @@ Value = TypeVar("Value")
 class Admission:
     """Accepts or refuses requests in bulk. It writes nothing."""
 
-    def __init__(self, store: RunStore, journal: Journal, history: History, samples: SampleIndex | None = None) -> None:
+    def __init__(
+        self, store: RunStore, journal: JournalReader, history: History, samples: SampleIndex | None = None
+    ) -> None:
         """Admit requests by a run's history.
 
         Args:

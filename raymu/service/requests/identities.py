@@ -10,7 +10,7 @@ from raymu.data.spellings import spellings
 from raymu.errors import RequestInvalid
 from raymu.service.pseudonyms import Kind, identity_text, pseudonym
 from raymu.service.requests.sample_index import SampleIndex
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.run import RunStore
 
 
@@ -26,7 +26,7 @@ class Owned:
 class Identities:
     """Finds ids and owners in the samples that a run holds, and in those that it has forgotten."""
 
-    def __init__(self, samples: SampleIndex, journal: Journal, store: RunStore) -> None:
+    def __init__(self, samples: SampleIndex, journal: JournalReader, store: RunStore) -> None:
         self._samples, self._journal, self._store = samples, journal, store
 
     def owned_by(self, owners: Iterable[SampleId]) -> dict[SampleId, Owned]:

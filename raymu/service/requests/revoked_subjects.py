@@ -9,7 +9,7 @@ from raymu.errors import RunInvalid
 from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.service.requests.admission_rules import AdmittedRequest
 from raymu.service.requests.revocation import Revocation
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.registry import Registry, RevokedSubject
 from raymu.store.run import RunStore
 from raymu.text import plural
@@ -29,7 +29,7 @@ def revoked_subjects(admitted: Sequence[AdmittedRequest], key: bytes) -> list[Re
     ]
 
 
-def lost_requests(registry: Registry, journal: Journal, *, run: str) -> Mapping[str, frozenset[str]]:
+def lost_requests(registry: Registry, journal: JournalReader, *, run: str) -> Mapping[str, frozenset[str]]:
     """Return the requests of a run that the registry knows and its journal lacks: request -> names.
 
     Such a run is an older copy, or its coordinator was killed between the two. A copy lacks the newest requests, so looking

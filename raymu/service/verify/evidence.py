@@ -14,7 +14,7 @@ from raymu.core.requests import RevocationRequest
 from raymu.core.run_shape import RunShape
 from raymu.service.pseudonyms import KeptPseudonym, kept_pseudonyms, revoked_by
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
-from raymu.store.journal.journal import Journal
+from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.receipts import ReceiptRow
 from raymu.store.run import RunStore
 
@@ -52,7 +52,7 @@ class Recorded:
             return cls.of(store, journal)
 
     @classmethod
-    def of(cls, store: RunStore, journal: Journal) -> "Recorded":
+    def of(cls, store: RunStore, journal: JournalReader) -> "Recorded":
         """Read an open journal. Raises FileCorrupt, StorageFailed, RunInvalid."""
         sealed = list(journal.sealed_events())
         return cls(
