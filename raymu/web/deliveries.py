@@ -2,21 +2,24 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from raymu.web.outbox import Outbox
-from raymu.web.sender import Count, Receiver, Sender
+from raymu.web.sender import AFTER_TROUBLE_S, Count, Receiver, Sender
 
-LOOK_S = 0.5
+LOOK_S = 0.2
 """Seconds between two looks at the journals, of a microsecond each, and at what is to be sent."""
-_AFTER_FAILURE_S = 60.0
-"""Seconds until work that failed is tried again."""
+MOST_HOSTS = 32
+"""Hosts that are called side by side."""
+_CLOSING_S = 30.0
+"""How long the calls that are being made may take when the service ends."""
 
 logger = logging.getLogger(__name__)
 
 
 class Deliveries:
-    """The threads: one that reads journals, and one for each receiver, so that a slow one delays no other."""
+    """The threads: one that reads journals, one that looks for what is due, and one for each host that is being called."""
 
     def __init__(
         self,
@@ -36,36 +39,63 @@ class Deliveries:
         """
         self._outbox, self._sources = outbox, sources
         self._senders = [Sender(outbox, receiver, count=count_for(receiver.target)) for receiver in receivers]
-        self._ending = threading.Event()
+        self._ending, self._has_news = threading.Event(), threading.Event()
+        self._free = threading.Semaphore(MOST_HOSTS)
         self._threads: list[threading.Thread] = []
+        self._calls: set[threading.Thread] = set()
 
     def begin(self) -> None:
         """Start the threads."""
-        works = [self._look, *(sender.send_due for sender in self._senders)]
-        for work in works:
-            thread = threading.Thread(target=self._repeat, args=(work,), daemon=True)
+        for work, wait in ((self._look, self._ending.wait), (self._send, self._wait_for_news)):
+            thread = threading.Thread(target=self._repeat, args=(work, wait), daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def close(self) -> None:
         """End the threads after what they are at. What was not sent is sent after the next start."""
         self._ending.set()
-        for thread in self._threads:
-            thread.join(timeout=30)
+        self._has_news.set()
+        until = time.monotonic() + _CLOSING_S
+        for thread in (*self._threads, *self._calls):
+            thread.join(timeout=max(0.0, until - time.monotonic()))
         self._outbox.close()
 
-    def _look(self) -> bool:
+    def _look(self) -> None:
         for source in self._sources:
             source()
-        return False
+        self._has_news.set()
 
-    def _repeat(self, work: Callable[[], bool]) -> None:
+    def _send(self) -> None:
+        self._has_news.clear()
+        for sender in self._senders:
+            sender.send_due(self._begin_call)
+
+    def _begin_call(self, work: Callable[[], None]) -> bool:
+        """Carry work out in a thread, unless as many are at work as may be."""
+        if self._ending.is_set() or not self._free.acquire(blocking=False):
+            return False
+        thread = threading.Thread(target=self._call, args=(work,), daemon=True)
+        self._calls.add(thread)
+        thread.start()
+        return True
+
+    def _call(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            self._free.release()
+            self._calls.discard(threading.current_thread())
+            self._has_news.set()  # the host, or one that waits for a thread, may have more
+
+    def _wait_for_news(self, seconds: float) -> None:
+        self._has_news.wait(seconds)
+
+    def _repeat(self, work: Callable[[], None], wait: Callable[[float], object]) -> None:
         while not self._ending.is_set():
             try:
-                has_more = work()
+                work()
             except Exception as problem:  # the file may be full, or locked: that may pass
                 logger.warning("deliveries pause: %s", type(problem).__name__)
-                self._ending.wait(_AFTER_FAILURE_S)
-                continue
-            if not has_more:
-                self._ending.wait(LOOK_S)
+                self._ending.wait(AFTER_TROUBLE_S)
+            else:
+                wait(LOOK_S)

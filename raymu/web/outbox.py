@@ -27,6 +27,11 @@ MESSAGES = sql.Table(
     sql.Index("messages_by_target", "target", "next_at"),
 )
 """What is still to be sent. A row is deleted once it was taken, or given up."""
+_AFTER_SCHEME = len("https://") + 1
+_host_of_url = sql.func.substr(
+    MESSAGES.c.url, 1, _AFTER_SCHEME - 2 + sql.func.instr(sql.func.substr(MESSAGES.c.url + "/", _AFTER_SCHEME), "/")
+)
+"""The beginning of a URL, up to its path; of http:// the count begins within the name, which has a letter at least."""
 CURSORS = sql.Table(
     "cursors",
     TABLES,
@@ -133,12 +138,27 @@ class Outbox:
                 if rows := [{"run": run, "request_id": each} for each in overdue]:
                     connection.execute(OVERDUE.insert(), rows)
 
-    def due(self, target: str, now: float, *, most: int) -> Sequence[Message]:
-        """Return the messages of a target that are to be sent now, the oldest first."""
-        query = sql.select(MESSAGES).where(MESSAGES.c.target == target, MESSAGES.c.next_at <= now)
+    def hosts_due(self, target: str, now: float) -> Sequence[str]:
+        """Return the hosts that something of a target is to be sent to now: scheme, name and port."""
+        query = sql.select(_host_of_url).where(MESSAGES.c.target == target, MESSAGES.c.next_at <= now).distinct()
         with self.database.reading() as connection:
-            rows = connection.execute(query.order_by(MESSAGES.c.made_at, MESSAGES.c.id).limit(most)).all()
+            return list(connection.execute(query).scalars())
+
+    def due(self, target: str, now: float, *, host: str, most: int) -> Sequence[Message]:
+        """Return the messages of a target that are to be sent to a host now: those that were sent least often first."""
+        query = sql.select(MESSAGES).where(MESSAGES.c.target == target, MESSAGES.c.next_at <= now, _host_of_url == host)
+        order = MESSAGES.c.attempts, MESSAGES.c.made_at, MESSAGES.c.id
+        with self.database.reading() as connection:
+            rows = connection.execute(query.order_by(*order).limit(most)).all()
         return [_message(row) for row in rows]
+
+    def older(self, target: str, made_before: float, *, host: str) -> Sequence[Message]:
+        """Return the messages of a target to a host that were made before a time."""
+        query = sql.select(MESSAGES).where(
+            MESSAGES.c.target == target, MESSAGES.c.made_at < made_before, _host_of_url == host
+        )
+        with self.database.reading() as connection:
+            return [_message(row) for row in connection.execute(query)]
 
     def remove(self, message: Message) -> None:
         """Forget a message that was taken, or given up."""
@@ -151,6 +171,12 @@ class Outbox:
             connection.execute(
                 MESSAGES.update().where(*_is(message)).values(next_at=until, attempts=message.attempts + 1)
             )
+
+    def postpone_all(self, target: str, until: float, *, host: str) -> None:
+        """Send nothing of a target to a host before a time, of what is there now."""
+        with self.database.writing() as connection:
+            those = MESSAGES.c.target == target, MESSAGES.c.next_at < until, _host_of_url == host
+            connection.execute(MESSAGES.update().where(*those).values(next_at=until))
 
     def waiting(self) -> int:
         """Return how many messages are still to be sent."""

@@ -29,6 +29,8 @@ class Receiver:
     """Answers to the next deliveries; 200 after them."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers of every answer."""
+    delay_s: float = 0.0
+    """How long each answer takes."""
 
     def wait_for(self, condition: Callable[[list[Delivery]], bool], *, seconds: float = 60) -> list[Delivery]:
         """Wait until what has arrived is as a test needs it, and return it."""
@@ -50,6 +52,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             status = receiver.statuses.pop(0) if receiver.statuses else 200
             receiver.deliveries.append(Delivery(self.path, headers, body))
+            time.sleep(receiver.delay_s)
             self.send_response(status)
             for name, value in receiver.headers.items():
                 self.send_header(name, value)

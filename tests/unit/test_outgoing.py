@@ -9,7 +9,8 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ pytest.importorskip("fastapi")
 from raymu.errors import ConfigInvalid
 from raymu.store.journal.event_chain import ChainHead
 from raymu.web import outgoing
+from raymu.web.deliveries import Deliveries
 from raymu.web.outbox import Cursor, Message, Outbox
 from raymu.web.outgoing import Answer, NotSent, is_public, post
 from raymu.web.protocol_settings import WebhookConfig, read_protocol_settings, read_secrets
-from raymu.web.sender import FIRST_PAUSE_S, LONGEST_PAUSE_S, Sender, pause_s
+from raymu.web.sender import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outcome, Sender, pause_s, uncounted
 from raymu.web.webhooks import Webhook
 from tests.support.certificates import write_certificate
+from tests.support.receiver import Receiver as ReceiverServer
 from tests.support.receiver import receiving
 
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -192,17 +195,103 @@ def test_a_message_is_given_up_after_its_time_or_when_its_receiver_is_gone(
     assert outbox.waiting() == 0
 
 
-def test_one_attempt_fails_for_all_that_wait(outbox: Outbox) -> None:
+def test_one_attempt_fails_for_all_that_wait_and_for_what_comes_while_the_host_is_left_alone(outbox: Outbox) -> None:
     attempts: list[object] = []
 
     def failing(*_args: object, **_options: object) -> Answer:
         attempts.append(_args)
         return Answer(status=503)
 
+    now = time.time()
     hook = webhook("http://127.0.0.1:9/")
+    sender = Sender(outbox, hook, send=failing, clock=lambda: now)
     fill(outbox, hook, *(f"msg_{number}" for number in range(5)))
-    Sender(outbox, hook, send=failing).send_due()
-    assert (len(attempts), outbox.waiting()) == (1, 5)
+    for number in range(6):
+        fill(outbox, hook, f"later_{number}", made_at=now)
+        sender.send_due()
+        sender.send_due()
+        assert len(attempts) == number + 1
+        pause = FIRST_PAUSE_S * 2**number
+        now += pause / 2 - 0.1
+        sender.send_due()
+        assert len(attempts) == number + 1, "pauses double"
+        now += pause / 2 + 0.2
+    assert outbox.waiting() == 11
+
+
+def test_a_message_at_which_a_receiver_fails_each_time_holds_up_no_other(outbox: Outbox) -> None:
+    taken: list[bytes] = []
+
+    def failing_at_one(_url: str, body: bytes, headers: Any, **_options: object) -> Answer:
+        if headers["webhook-id"] == "msg_0":
+            return Answer(status=500)
+        taken.append(body)
+        return Answer(status=200)
+
+    now = time.time()
+    hook = webhook("http://127.0.0.1:9/")
+    sender = Sender(outbox, hook, send=failing_at_one, clock=lambda: now)
+    fill(outbox, hook, *(f"msg_{number}" for number in range(4)), made_at=now)
+    sender.send_due()
+    assert taken == []
+    now += FIRST_PAUSE_S + 1
+    sender.send_due()
+    assert (len(taken), outbox.waiting()) == (3, 1)
+
+
+def test_what_waits_for_a_dead_host_is_given_up_together_when_its_time_ends(outbox: Outbox) -> None:
+    now = time.time()
+    hook = webhook("http://127.0.0.1:9/", retry_hours=1)
+    outcomes: list[Outcome] = []
+    sender = Sender(
+        outbox, hook, send=lambda *_args, **_options: Answer(status=503), clock=lambda: now, count=outcomes.append
+    )
+    fill(outbox, hook, *(f"msg_{number}" for number in range(50)), made_at=now - 3599)
+    fill(outbox, hook, "young", made_at=now)
+    sender.send_due()
+    assert (outbox.waiting(), outcomes.count(Outcome.GIVEN_UP)) == (1, 50)
+
+
+class Callbacks:
+    """Whoever messages of a protocol are sent to, each by its own URL, as those of OpenDSR."""
+
+    target, is_private_allowed, retry_s = "callbacks", True, 3600.0
+
+    def url(self, message: Message) -> str:
+        return message.url
+
+    def headers(self, _message: Message, _now: float) -> dict[str, str]:
+        return {}
+
+
+def to(receiver: ReceiverServer, *ids: str) -> list[Message]:
+    now = time.time()
+    return [Message(id=each, target="callbacks", url=receiver.url, body=each, made_at=now) for each in ids]
+
+
+def test_a_dead_receiver_and_a_slow_one_delay_nobody_else(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "state.sqlite")
+    with receiving() as slow, receiving() as quick, closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        slow.delay_s, dead = (
+            1.0,
+            f"http://127.0.0.1:{silent.getsockname()[1]}/",
+        )  # it takes a connection, and never answers
+        box = [replace(message, url=dead) for message in to(quick, *(f"dead_{number}" for number in range(30)))]
+        box += to(slow, *(f"slow_{number}" for number in range(3)))
+        box += to(quick, *(f"quick_{number}" for number in range(50)))
+        outbox.advance("run", Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0), box)
+        deliveries = Deliveries(outbox, [], [Callbacks()], count_for=lambda _target: uncounted)
+        began = time.monotonic()
+        deliveries.begin()
+        try:
+            quick.wait_for(lambda arrived: len(arrived) == 50, seconds=30)
+            quick_s = time.monotonic() - began
+            arrived = slow.wait_for(lambda arrived: len(arrived) == 3, seconds=30)
+        finally:
+            silent.close()
+            deliveries.close()
+        assert sorted(delivery.body for delivery in arrived) == [b"slow_0", b"slow_1", b"slow_2"], "each was sent once"
+        assert quick_s < outgoing.READ_S, "nothing waited for the answer of another host"
 
 
 def test_a_message_that_is_refused_for_good_holds_up_no_other(outbox: Outbox) -> None:
@@ -233,7 +322,11 @@ def test_a_message_that_is_there_is_not_made_again_and_the_outbox_outlives_its_p
         Outbox(tmp_path / "state.sqlite")
     box.close()
     again = Outbox(tmp_path / "state.sqlite")
-    assert [message.id for message in again.due(hook.target, time.time(), most=9)] == ["msg_1", "msg_2", "msg_3"]
+    assert [message.id for message in again.due(hook.target, time.time(), host="http://127.0.0.1:9", most=9)] == [
+        "msg_1",
+        "msg_2",
+        "msg_3",
+    ]
     assert again.cursor("run") == Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0)
     again.close()
 
