@@ -56,6 +56,8 @@ LOOKS: Mapping[str, Look] = {
     "batch": Look(colour="#cc79a7", marker="v"),
 }
 """The look of each word in every figure. Most colours are those of Okabe and Ito (2008)."""
+_LEVELS = (FLOOR, "untouched")
+"""Models whose distance is compared, and whose compute is not."""
 _LONG_LABEL = 25
 """Letters of a label beyond which a legend has fewer columns."""
 LIMIT: dict[str, Any] = {"color": "#444444", "linestyle": (0, (1, 1)), "linewidth": 1.1}
@@ -68,7 +70,7 @@ class MethodCost:
 
     method: str
     seconds: float
-    """Compute of all requests together."""
+    """Compute of all requests together; not drawn for the untouched model and the oracle of another seed."""
     distance: float
     """Mean difference in the true label's probability on the forget set."""
     error: float
@@ -78,6 +80,9 @@ class MethodCost:
 def plot_costs(costs: Mapping[str, Sequence[MethodCost]]) -> Figure:
     """Plot compute against the distance from the retrained oracle, one panel for each scenario.
 
+    The untouched model and the oracle of another seed are lines with bands of their standard error: only their distance
+    counts.
+
     Args:
         costs: The title of a panel, and the methods in it.
     """
@@ -86,6 +91,12 @@ def plot_costs(costs: Mapping[str, Sequence[MethodCost]]) -> Figure:
     for axes, (title, methods) in zip(panels, costs.items(), strict=True):
         for cost in methods:
             look = LOOKS[cost.method]
+            if cost.method in _LEVELS:
+                axes.axhline(cost.distance, color=look.colour, linestyle=look.line, linewidth=1.4, label=cost.method)
+                axes.axhspan(
+                    cost.distance - cost.error, cost.distance + cost.error, color=look.colour, alpha=0.12, linewidth=0
+                )
+                continue
             axes.errorbar(
                 cost.seconds,
                 cost.distance,

@@ -1,4 +1,8 @@
-"""Methods of honouring requests, compared on one trained run with the retrained oracle and the negative control."""
+"""Methods of honouring requests, compared on one trained run.
+
+Every comparison carries the retrained oracle, the untouched model, the control that subtracts nothing, and an oracle of
+another seed, whose distance from the first is the floor that no method can be expected to pass.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +35,9 @@ from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.trial import EvaluationSet, Predict, publish_branch, read_test_set, temporary_branch
 from raymu.store.run import RunStore
 
-SCRATCH, CONTROL = "from scratch", "control"
+SCRATCH, CONTROL, UNTOUCHED, OTHER_SEED = "from scratch", "control", "untouched", "other seed"
+BASELINES = (SCRATCH, OTHER_SEED, UNTOUCHED, CONTROL)
+"""What every comparison carries beside its methods."""
 
 Requests = Sequence[Sequence[SampleId]]
 """The sample ids of each request, in the order in which the requests arrive."""
@@ -136,7 +142,7 @@ def compare(
     methods: Sequence[Method] = STRATEGIES,
     announce: Callable[[str], None] = no_announcement,
 ) -> list[MethodResult]:
-    """Honour the requests, one after the other, with each method, with the oracle and with the control.
+    """Honour the requests, one after the other, with each method, and measure all of `BASELINES`.
 
     Args:
         setup: The trained run.
@@ -149,6 +155,8 @@ def compare(
     }
     runs |= {
         SCRATCH: partial(train_from_scratch, setup, requests),
+        OTHER_SEED: partial(train_from_scratch, setup, requests, seed=setup.config.partition.seed + 1),
+        UNTOUCHED: partial(leave_untouched, setup, requests),
         CONTROL: partial(fine_tune_control, setup, requests),
     }
     results = []
@@ -201,7 +209,7 @@ def train_from_scratch(setup: ComparisonSetup, requests: Requests, *, seed: int 
     with train(config, str(location), exclude=all_ids(requests)) as run:
         predictions = setup.evaluation_set(requests).summarize(run.predict)
         result = MethodResult(
-            method=SCRATCH,
+            method=SCRATCH if seed is None else OTHER_SEED,
             passes=run.training.passes * len(requests),
             seconds=run.training.compute_seconds * len(requests),
             exactness=Exactness.EXACT,
@@ -210,6 +218,13 @@ def train_from_scratch(setup: ComparisonSetup, requests: Requests, *, seed: int 
         )
     shutil.rmtree(location)
     return result
+
+
+def leave_untouched(setup: ComparisonSetup, requests: Requests) -> MethodResult:
+    """Predict with the trained run as it is, at no cost."""
+    with open_run(setup.base) as run:
+        predictions = setup.evaluation_set(requests).summarize(run.predict)
+    return MethodResult(method=UNTOUCHED, passes=0.0, seconds=0.0, exactness="no forgetting", predictions=predictions)
 
 
 def fine_tune_control(setup: ComparisonSetup, requests: Requests) -> MethodResult:

@@ -12,7 +12,7 @@ import yaml
 
 from raymu.api import Run
 from raymu.benchmark.compare import (
-    CONTROL,
+    BASELINES,
     SCRATCH,
     STRATEGIES,
     ComparisonSetup,
@@ -119,7 +119,7 @@ def _compare(
 ) -> DemoResult:
     rows: list[DemoRow] = []
     scenarios, begun = _scenarios(setup), 0
-    methods = len(scenarios) * len((*STRATEGIES, SCRATCH, CONTROL))
+    methods = len(scenarios) * len((*STRATEGIES, *BASELINES))
 
     def announce(scenario: str, method: str) -> None:
         nonlocal begun
@@ -162,8 +162,8 @@ def _rows(scenario: str, results: Sequence[MethodResult]) -> list[DemoRow]:
             method=result.method,
             passes=result.passes,
             seconds=result.seconds,
-            speedup_over_sisa=seconds[Strategy.SISA] / result.seconds,
-            speedup_over_scratch=seconds[SCRATCH] / result.seconds,
+            speedup_over_sisa=seconds[Strategy.SISA] / result.seconds if result.seconds else None,
+            speedup_over_scratch=seconds[SCRATCH] / result.seconds if result.seconds else None,
             test_accuracy=result.predictions.test_accuracy,
             forget_accuracy=result.predictions.forget_accuracy,
             forget_loss=result.predictions.forget_loss,

@@ -17,10 +17,10 @@ class DemoRow:
     """Sample passes."""
     seconds: float
     """Compute seconds, summed over shards."""
-    speedup_over_sisa: float
-    """Compute seconds of `sisa` divided by those of this method."""
-    speedup_over_scratch: float
-    """Compute seconds of training from scratch divided by those of this method."""
+    speedup_over_sisa: float | None
+    """Compute seconds of `sisa` divided by those of this method; None for the untouched model, which costs nothing."""
+    speedup_over_scratch: float | None
+    """Compute seconds of training from scratch divided by those of this method; None for the untouched model."""
     test_accuracy: float
     forget_accuracy: float
     forget_loss: float
@@ -33,7 +33,8 @@ class DemoRow:
     forgotten_s: float | None
     """Median seconds from a request's receipt until the affected shards were rewound; None for a baseline."""
     repaired_s: float | None
-    """Median seconds from a request's receipt until the repaired generation was published; None for the control."""
+    """Median seconds from a request's receipt until the repaired generation was published; None for models that repair
+    nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,9 +74,9 @@ def show_demo(result: DemoResult, screen: Screen) -> None:
         "passes: sample passes. compute: seconds, summed over shards. x sisa, x scratch: how many times less compute. "
         "rewound, repaired: median seconds from a request's receipt until the affected shards were rewound, and until "
         "the repaired generation was published, with workers running. Training from scratch is measured once and "
-        "counted for every request. The control fine-tunes without subtracting: it shows what no forgetting looks like "
-        "on the forget set. distance: mean difference in the true label's probability from the oracle, which is trained "
-        "from scratch; a good patch has a small one."
+        "counted for every request. distance: mean difference in the true label's probability on the forget set from the "
+        "model trained from scratch. Three models show what a distance means: another seed trained from scratch is the "
+        "floor, the untouched model forgot nothing, and the control fine-tunes without subtracting anything."
     )
     screen.print(f"compute and distance: {result.figure}")
     screen.print("next, a run of your own:")
@@ -119,5 +120,7 @@ def _model_cells(row: DemoRow) -> tuple[str, ...]:
     )
 
 
-def _ratio(value: float) -> str:
+def _ratio(value: float | None) -> str:
+    if value is None:
+        return "-"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"

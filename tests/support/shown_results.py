@@ -265,6 +265,6 @@ def a_demo() -> DemoResult:
                 repaired_s=0.23,
             )
             for scenario in ("20 requests of one sample", "160 samples (1%) at once")
-            for method in ("sisa", "dpus", "hs", "ohs", "from scratch", "control")
+            for method in ("sisa", "dpus", "hs", "ohs", "from scratch", "other seed", "untouched", "control")
         ),
     )

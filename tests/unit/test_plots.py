@@ -51,5 +51,18 @@ def test_costs_are_drawn_with_their_spread_on_an_axis_from_zero() -> None:
     assert len(figure.axes) == 2
     for axes in figure.axes:
         assert axes.get_ylim()[0] == 0.0
+        assert not axes.patches
         assert len(axes.containers) == len(costs)
         assert all(container.has_yerr for container in axes.containers)  # type: ignore[attr-defined]
+
+
+def test_models_whose_cost_is_not_compared_are_lines_with_bands() -> None:
+    costs = [
+        MethodCost(method=name, seconds=seconds, distance=distance, error=0.002)
+        for name, seconds, distance in (("sisa", 2.0, 0.0), ("other seed", 9.0, 0.02), ("untouched", 0.0, 0.05))
+    ]
+    [axes] = plot_costs({"1% at once": costs}).axes
+    assert len(axes.containers) == 1
+    levels = {str(line.get_label()): line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 2}  # type: ignore[arg-type, index]
+    assert levels == {"other seed": 0.02, "untouched": 0.05}
+    assert len(axes.patches) == 2

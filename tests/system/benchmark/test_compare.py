@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from raymu.benchmark.compare import (
+    BASELINES,
+    CONTROL,
+    OTHER_SEED,
     SCRATCH,
     STRATEGIES,
+    UNTOUCHED,
     ComparisonSetup,
     Method,
     compare,
@@ -39,11 +43,14 @@ def weights(location: str) -> list[str]:
 
 def test_exact_retraining_equals_the_oracle(setup: ComparisonSetup) -> None:
     results = {result.method: result for result in compare(setup, [FORGET[:2], FORGET[2:]])}
-    assert set(results) == {*Strategy, SCRATCH, "control"}
+    assert set(results) == {*Strategy, *BASELINES}
     oracle = results[SCRATCH].predictions
     exact = results[Strategy.SISA].predictions.distance(oracle)
     assert (exact.equal_answers, exact.probability) == (1.0, 0.0)
-    assert results["control"].predictions.distance(oracle).probability > 0.0
+    assert results[CONTROL].predictions.distance(oracle).probability > 0.0
+    assert results[OTHER_SEED].predictions.distance(oracle).probability > 0.0
+    assert results[UNTOUCHED].predictions.distance(oracle).probability > 0.0
+    assert results[UNTOUCHED].passes == 0.0
     assert results[SCRATCH].passes > results[Strategy.SISA].passes > results[Strategy.DPUS].passes
 
 
