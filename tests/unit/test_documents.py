@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -9,9 +10,24 @@ import yaml
 
 from raymu.cli.group import SECTIONS, cli
 from raymu.config import Config
+from raymu.web.protocol_settings import read_protocol_settings
 from tests.support.documents import ROOT, code_blocks, pages
 
 PAGES = pages()
+MANIFESTS = "apiVersion"
+
+
+def settings_of(page: str) -> list[str]:
+    """Return the settings that a page shows. Where a section occurs more than once in a block, each line is an example."""
+    shown: list[str] = []
+    for block in code_blocks(page, "yaml"):
+        sections = re.findall(r"^(\w+):", block, flags=re.MULTILINE)
+        is_one = len(sections) == len(set(sections))
+        shown += [block] if is_one else block.splitlines()
+    return [text for text in shown if not text.startswith(MANIFESTS)]
+
+
+SETTINGS = [(page, text) for page in (*PAGES, "cluster/README.md") for text in settings_of(page)]
 
 
 def test_the_page_of_settings_shows_all_with_their_defaults() -> None:
@@ -30,6 +46,19 @@ def test_the_page_of_commands_shows_all() -> None:
     text = "\n".join(code_blocks("docs/commands.md", "text"))
     shown = re.findall(r"^raymu ((?:job|token) \w+|\w+)", text, flags=re.MULTILINE)
     assert set(shown) == {command.name for commands in SECTIONS.values() for command in commands}
+
+
+@pytest.mark.parametrize(("page", "text"), SETTINGS)
+def test_shown_settings_are_settings(page: str, text: str, tmp_path: Path) -> None:
+    tree = yaml.safe_load(text)
+    if set(tree) <= {"webhooks", "opendsr", "state"}:
+        file = tmp_path / "protocols.yaml"
+        file.write_text(text, encoding="utf-8")
+        protocols, _ = read_protocol_settings(file)
+        assert len(protocols.webhooks) == len(tree.get("webhooks", ()))
+        return
+    config = Config.parse({"data": {"train": "train.parquet"}, "model": "mlp"} | tree)
+    assert set(tree) <= set(config.tree()), page
 
 
 @pytest.mark.parametrize("page", PAGES)
