@@ -893,22 +893,23 @@ class Run(ShownRecord):
         """
         from raymu.data.predictions import require_format
         from raymu.output_file import check_output_path
-        from raymu.service.table_prediction import no_row_progress, predict_table, rows_to_predict
+        from raymu.service.table_prediction import predict_table, rows_to_predict
 
         source, place = str(data), Path(out).expanduser()
         require_format(str(place))
         check_output_path(place, reads={"the table to predict": source}, run=self.location)
         rows = rows_to_predict(self._store, source)
-        return predict_table(
-            self._store,
-            self._served,
-            rows,
-            str(place),
-            partial(self._backend.predict, rows),
-            labels_only=labels_only,
-            check=self._require_nothing_lost,
-            progress=progress or no_row_progress,
-        )
+        with counts_shown("row", progress or no_count) as (count, _):
+            return predict_table(
+                self._store,
+                self._served,
+                rows,
+                str(place),
+                partial(self._backend.predict, rows),
+                labels_only=labels_only,
+                check=self._require_nothing_lost,
+                progress=count,
+            )
 
     def evaluate_file(self, path: str, *, progress: RowProgress | None = None) -> Evaluation:
         """Measure the accuracy of the current generation on a table with labels, of any length.
@@ -926,7 +927,7 @@ class Run(ShownRecord):
 
     def _evaluate_table(self, data: TableData, progress: RowProgress | None = None) -> Evaluation:
         from raymu.data.row_stream import open_rows
-        from raymu.service.table_prediction import evaluate_table, no_row_progress
+        from raymu.service.table_prediction import evaluate_table
 
         manifest = self._store.manifest
         rows = open_rows(
@@ -936,9 +937,8 @@ class Run(ShownRecord):
             input_shape=manifest.input_shape,
             classes=manifest.class_table,
         )
-        return evaluate_table(
-            self._served, rows, check=self._require_nothing_lost, progress=progress or no_row_progress
-        )
+        with counts_shown("row", progress or no_count) as (count, _):
+            return evaluate_table(self._served, rows, check=self._require_nothing_lost, progress=count)
 
     def _rows(self, features: Rows | object) -> Rows:
         """Return samples to predict: rows as they are, and those of a table in memory."""

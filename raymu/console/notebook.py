@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from raymu.console.fleet_progress import FleetProgress, clock_text, counts_line
-from raymu.service.phase import Count, PhaseListener, no_count, no_phase, phases_heard_by
+from raymu.service.phase import STARTING, Count, PhaseListener, no_count, no_phase, phases_heard_by
 from raymu.service.shard.messages import Progress, StageProgress, no_progress
 from raymu.text import plural
 
@@ -131,15 +131,15 @@ class _Counted:
     """Counted work, and the part of it that is done now."""
 
     def __init__(self, noun: str) -> None:
-        self._noun, self.phase = noun, "starting"
+        self._noun, self.phase = noun, STARTING
         self.done, self.total = 0, 0
 
     def html(self) -> str:
-        """Return the phase, with a bar once there is something to count."""
+        """Return the phase, with a bar once there is something to count. Without a total, the count alone."""
         if not self.total:
-            return _note(self.phase)
-        is_over = self.done >= self.total
-        text = f"{self.done:,} of {plural(self.total, self._noun)}{'' if is_over else f': {self.phase}'}"
+            return _note(plural(self.done, self._noun) if self.done else self.phase)
+        has_phase = self.done < self.total and self.phase != STARTING
+        text = f"{self.done:,} of {plural(self.total, self._noun)}{f': {self.phase}' if has_phase else ''}"
         return _table([("", self.done / self.total, text)])
 
 

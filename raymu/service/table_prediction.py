@@ -14,6 +14,7 @@ from raymu.core.certainty import Marks
 from raymu.data.predictions import PredictionWriter, rows_at_once, written_whole
 from raymu.data.row_stream import RowPart, RowStream, naming_row, open_rows
 from raymu.errors import DataInvalid, FileMissing
+from raymu.service.phase import no_count
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.served_ensemble import ServedEnsemble, Superseded
 from raymu.store.run import RunStore
@@ -22,10 +23,6 @@ Part = TypeVar("Part")
 
 RowProgress: TypeAlias = Callable[[int, int], None]
 """Called with the rows that are done, and with those of all; 0 if the files do not say how many they are."""
-
-
-def no_row_progress(_done: int, _total: int) -> None:
-    """Ignore the progress."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -90,7 +87,7 @@ def predict_table(
     *,
     labels_only: bool,
     check: Callable[[], object],
-    progress: RowProgress = no_row_progress,
+    progress: RowProgress = no_count,
 ) -> TablePrediction:
     """Predict a table into a file, which appears under its name when it is whole.
 
@@ -134,7 +131,7 @@ def predict_table(
 
 
 def evaluate_table(
-    served: ServedEnsemble, rows: RowStream, *, check: Callable[[], object], progress: RowProgress = no_row_progress
+    served: ServedEnsemble, rows: RowStream, *, check: Callable[[], object], progress: RowProgress = no_count
 ) -> Evaluation:
     """Measure the score on a labelled table. Arguments and errors are those of `predict_table`."""
     if not rows.has_labels:

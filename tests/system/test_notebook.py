@@ -54,7 +54,7 @@ def test_the_quickstart_notebook_ends_with_an_exact_and_verified_run(tmp_path: P
     ]
 
 
-def test_an_audit_shows_its_models_and_ends_as_a_table(tmp_path: Path) -> None:
+def test_audits_and_predictions_show_what_is_counted(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "<b>train.parquet")["id"].to_pylist()
     config = make_config(tmp_path / "<b>train.parquet", data={"test": str(tmp_path / "<b>train.parquet")})
     source = f"""
@@ -64,10 +64,13 @@ run.revoke({ids[:4]!r}, strategy="dpus")
 audit = run.audit(raymu.AuditScope(shadow_models=4, repetitions=0))
 run.close()
 """
-    cells = [nbformat.v4.new_code_cell(text) for text in (source, "run", "audit", "run.report(audit=audit)")]  # type: ignore[no-untyped-call]
-    work, run, audit, report = outputs(nbformat.v4.new_notebook(cells=cells), tmp_path)  # type: ignore[no-untyped-call]
+    predict = "_ = run.predict_file('<b>train.parquet', 'predictions.parquet')"
+    sources = (source, "run", "audit", "run.report(audit=audit)", predict)
+    cells = [nbformat.v4.new_code_cell(text) for text in sources]  # type: ignore[no-untyped-call]
+    work, run, audit, report, predicted = outputs(nbformat.v4.new_notebook(cells=cells), tmp_path)  # type: ignore[no-untyped-call]
     assert any("models" in html and "<progress" in html for html in work)
     assert "&lt;b&gt;run" in run[0]
     assert "<caption>AuditReport</caption>" in audit[0]
     assert "Audit of generation" in report[0]
-    assert not any("<b>" in html for html in [*work, *run, *audit, *report])
+    assert f"{len(ids)} of {len(ids)} rows<" in predicted[0]
+    assert not any("<b>" in html for html in [*work, *run, *audit, *report, *predicted])
