@@ -95,7 +95,7 @@ def measure(options: Options) -> list[Row]:
     return [
         row
         for (data, model, scenario), measured in models.groupby(names, sort=False)
-        for row in _rows_of({"data": data, "model": model, "scenario": scenario}, measured)
+        for row in rows_of({"data": data, "model": model, "scenario": scenario}, measured)
     ]
 
 
@@ -159,7 +159,7 @@ def scenarios(shard: OneShard, setup: Setup, seed: int) -> Mapping[str, int]:
     return sizes
 
 
-def _rows_of(columns: Row, models: pd.DataFrame) -> Iterator[Row]:
+def rows_of(columns: Row, models: pd.DataFrame) -> Iterator[Row]:
     """Summarise the models of one scenario: a row for each method."""
     by_method = {str(name): measured.sort_values("seed") for name, measured in models.groupby("method", sort=False)}
     exact, others = (by_method[name] for name in (EXACT, OTHER))

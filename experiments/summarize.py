@@ -53,6 +53,7 @@ SEPARATE = (
     "lanes",
     "commands",
     "beside_sisa",
+    "beside_torchunlearn",
     "serving",
     "storage_under_load",
 )
