@@ -7,203 +7,25 @@ optimizer; the training loop does not know them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
-from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from raymu.config import CurvatureConfig
 from raymu.config.unlearning import Contributions
 from raymu.errors import PatchFailed
 from raymu.text import plural
-from raymu.training.batches import BatchPlan, ShardSamples
-from raymu.training.checkpoint_format import deserialize, serialize
+from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.curvature.direction import CurvatureDirection
 from raymu.training.curvature.gauss_newton import twice_differentiable
 from raymu.training.data_parallel_gradients import dense_gradient
-
-
-class UpdateRecorder(Protocol):
-    """Keeps the updates of one stage while it trains."""
-
-    def register_hooks(self, optimizer: Optimizer) -> Iterable[RemovableHandle]:
-        """See every step of the optimizer from now on."""
-        ...
-
-    def begin_epoch(self, batches: BatchPlan, samples: ShardSamples) -> None:
-        """Expect one step for each of these batches."""
-        ...
-
-    def log(self) -> "UpdateLog":
-        """Return the recorded updates."""
-        ...
-
-
-@contextmanager
-def recording(recorder: UpdateRecorder | None, optimizer: Optimizer) -> Iterator[None]:
-    """Let a recorder see the optimizer's steps; without a recorder, do nothing."""
-    hooks = recorder.register_hooks(optimizer) if recorder else ()
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@dataclass(kw_only=True, slots=True, eq=False)
-class UpdateLog:
-    """Recorded updates of one stage.
-
-    A forgotten member leaves its entry behind, so no row loses its place or its size. The entry is never counted again:
-    all rows that held it are consumed, and later patches subtract only rows that lost no member.
-    """
-
-    updates: Tensor
-    """(rows, parameters) float16, one group or one step per row; zero once subtracted."""
-    members: Tensor
-    """(entries,) int64, the hashes of the samples in each row, row after row; 0 for a forgotten sample."""
-    sizes: Tensor
-    """(rows,) int64, members of each row when it was recorded, which share its update."""
-    consumed: Tensor
-    """(rows,) bool, subtracted already. In the file it is called `spent`."""
-
-    @classmethod
-    def load(cls, payload: bytes, *, source: str) -> "UpdateLog":
-        """Read a file that `dump` wrote. Raises FileCorrupt, naming `source`."""
-        tensors = deserialize(payload, source=source)
-        return cls(consumed=tensors.pop("spent"), **tensors)
-
-    def dump(self) -> bytes:
-        """Write a safetensors file."""
-        tensors = {"updates": self.updates, "members": self.members, "sizes": self.sizes, "spent": self.consumed}
-        return serialize(tensors, {})
-
-    def forgotten_by_row(self, forget: ShardSamples) -> Tensor:
-        """Count each row's members that are to be forgotten. Returns (rows,) int64."""
-        rows = torch.repeat_interleave(torch.arange(len(self.sizes)), self.sizes)
-        return torch.bincount(rows[self._holds(forget)], minlength=len(self.sizes))
-
-    def has_unconsumed(self, forget: ShardSamples) -> Tensor:
-        """Tell which of these samples are in a row that is not consumed. Returns (samples,) bool."""
-        is_left = torch.repeat_interleave(~self.consumed, self.sizes)
-        return torch.isin(_signed(forget), self.members[is_left])
-
-    def erase_members(self, forget: ShardSamples) -> None:
-        """Remove everything that names these samples."""
-        self.members[self._holds(forget)] = 0
-
-    def subtract_rows(self, shares: Tensor) -> Tensor:
-        """Sum the rows, each times its share, and zero those with a share: no update is subtracted twice.
-
-        Args:
-            shares: (rows,) within [0, 1].
-
-        Returns:
-            (parameters,) float32.
-        """
-        total = torch.zeros(self.updates.shape[1])
-        for row in torch.nonzero(shares).flatten().tolist():
-            total.add_(self.updates[row], alpha=float(shares[row]))  # in place: far quicker than an indexed sum
-            self.updates[row] = 0
-            self.consumed[row] = True
-        return total
-
-    def _holds(self, samples: ShardSamples) -> Tensor:
-        return torch.isin(self.members, _signed(samples))
-
-
-def _signed(samples: ShardSamples) -> Tensor:
-    """Return the hashes as `UpdateLog.members` has them: (samples,) int64."""
-    return torch.from_numpy(samples.hashes.view(np.int64))
-
-
-class _GroupRecorder:
-    """One row per fixed batch: the sum of its steps over the stage's epochs. For plain SGD only."""
-
-    def __init__(self, model: nn.Module, rows: int) -> None:
-        self._parameters = list(model.parameters())
-        widths = [parameter.numel() for parameter in self._parameters]
-        self._updates = torch.zeros(rows, sum(widths), device=self._parameters[0].device)
-        self._views = [
-            [part.view_as(parameter) for part, parameter in zip(row.split(widths), self._parameters, strict=True)]
-            for row in self._updates
-        ]
-        self._members: dict[int, Tensor] = {}
-        self._rows: Iterator[int] = iter(())  # of the batches that are still to come in this epoch
-
-    def register_hooks(self, optimizer: Optimizer) -> Iterable[RemovableHandle]:
-        return (optimizer.register_step_pre_hook(self._before_step),)
-
-    def begin_epoch(self, batches: BatchPlan, samples: ShardSamples) -> None:
-        self._rows = iter(batches.keys)
-        if not self._members:  # the same in every epoch
-            self._members = dict(zip(batches.keys, _members(batches, samples), strict=True))
-
-    def _before_step(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        # The update of plain SGD is known before the step, so the weights need not be copied.
-        settings = optimizer.param_groups[0]
-        rate, decay = settings["lr"], settings["weight_decay"]
-        for view, parameter in zip(self._views[next(self._rows)], self._parameters, strict=True):
-            if parameter.grad is not None:
-                view.add_(parameter.grad, alpha=-rate)
-                if decay:
-                    view.add_(parameter.detach(), alpha=-rate * decay)
-
-    def log(self) -> UpdateLog:
-        members = [self._members.get(row, torch.zeros(0, dtype=torch.int64)) for row in range(len(self._updates))]
-        return _log(self._updates, members)
-
-
-class _BatchRecorder:
-    """One row per step."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._before = torch.zeros(0)
-        self._updates: list[Tensor] = []
-        self._members: list[Tensor] = []
-
-    def register_hooks(self, optimizer: Optimizer) -> Iterable[RemovableHandle]:
-        return optimizer.register_step_pre_hook(self._before_step), optimizer.register_step_post_hook(self._after_step)
-
-    def begin_epoch(self, batches: BatchPlan, samples: ShardSamples) -> None:
-        self._members.extend(_members(batches, samples))
-
-    def _before_step(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        self._before = parameters_to_vector(self._model.parameters()).detach().clone()
-
-    def _after_step(self, _optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        after = parameters_to_vector(self._model.parameters()).detach()
-        self._updates.append((after - self._before).half())
-
-    def log(self) -> UpdateLog:
-        width = parameters_to_vector(self._model.parameters()).numel()
-        return _log(torch.stack(self._updates) if self._updates else torch.zeros(0, width), self._members)
-
-
-def _members(batches: BatchPlan, samples: ShardSamples) -> tuple[Tensor, ...]:
-    hashes = torch.from_numpy(samples.hashes[batches.positions].view(np.int64))
-    return hashes.split(list(batches.sizes))
-
-
-def _log(updates: Tensor, members: list[Tensor]) -> UpdateLog:
-    sizes = torch.tensor([len(row) for row in members], dtype=torch.int64)
-    return UpdateLog(
-        updates=updates.detach().half().cpu(),
-        members=torch.cat(members) if members else torch.zeros(0, dtype=torch.int64),
-        sizes=sizes,
-        consumed=torch.zeros(len(sizes), dtype=torch.bool),
-    )
-
+from raymu.training.recorded_updates import BatchRecorder, GroupRecorder, UpdateLog, UpdateRecorder
 
 Logs: TypeAlias = Mapping[int, UpdateLog]
 """Recorded updates by stage."""
@@ -340,8 +162,8 @@ def _recorded(
 CONTRIBUTIONS: Mapping[Contributions, ContributionMethod] = {
     Contributions.CURVATURE: ContributionMethod(prepare=_curvature, influence=StrengthBounds(least=0.1, most=1.0)),
     Contributions.GRADIENT: ContributionMethod(prepare=_gradient),
-    Contributions.GROUP: ContributionMethod(prepare=_group, recorder=_GroupRecorder),
-    Contributions.BATCH: ContributionMethod(prepare=_batch, recorder=lambda model, _rows: _BatchRecorder(model)),
+    Contributions.GROUP: ContributionMethod(prepare=_group, recorder=GroupRecorder),
+    Contributions.BATCH: ContributionMethod(prepare=_batch, recorder=lambda model, _rows: BatchRecorder(model)),
 }
 
 

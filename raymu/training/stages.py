@@ -12,10 +12,11 @@ from raymu.config.unlearning import Contributions
 from raymu.core.stage_measures import StageMeasures
 from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import Later
-from raymu.training.contributions import UpdateRecorder, stage_recorder
+from raymu.training.contributions import stage_recorder
 from raymu.training.determinism import choose_device, deterministic
 from raymu.training.lane_checks import require_lane
 from raymu.training.ranks import Ranks, SimulatedRanks
+from raymu.training.recorded_updates import UpdateRecorder
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 

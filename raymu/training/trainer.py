@@ -35,7 +35,6 @@ from raymu.training.checkpoint_format import (
 )
 from raymu.training.checkpoint_metadata import read_metadata
 from raymu.training.classifier import Classifier, weights_seed
-from raymu.training.contributions import UpdateRecorder, recording
 from raymu.training.data_parallel_gradients import accumulate_gradient, data_parallel_gradients
 from raymu.training.early_stopping import EarlyStopping, TrainingState
 from raymu.training.encoder import PreparedSamples
@@ -50,6 +49,7 @@ from raymu.training.numerics import in_format_of_weights
 from raymu.training.optimizers import build_optimizer
 from raymu.training.randomness import own_generators, random_state_kept, seed_everything
 from raymu.training.ranks import Ranks, SimulatedRanks
+from raymu.training.recorded_updates import UpdateRecorder, recording
 from raymu.training.spec import TrainingSpec
 
 

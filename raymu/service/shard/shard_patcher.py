@@ -18,8 +18,9 @@ from raymu.service.shard.files import StateFiles
 from raymu.training.batches import ShardSamples
 from raymu.training.calibration import calibrate
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import CONTRIBUTIONS, UNBOUNDED, ContributionsTask, Logs, UpdateLog
+from raymu.training.contributions import CONTRIBUTIONS, UNBOUNDED, ContributionsTask, Logs
 from raymu.training.patch import PatchResult, fine_tune, require_finite, subtract
+from raymu.training.recorded_updates import UpdateLog
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 

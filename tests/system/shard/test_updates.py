@@ -7,7 +7,7 @@ import torch
 
 from raymu.core.records import Remedy
 from raymu.store.run import RunStore
-from raymu.training.contributions import UpdateLog
+from raymu.training.recorded_updates import UpdateLog
 from tests.support.coordinated_run import lineage_of, samples_of, state_files, weights_of
 from tests.support.trained_runs import TrainedRunFactory, weights_without
 

@@ -15,7 +15,8 @@ from raymu.config.unlearning import Contributions
 from raymu.errors import FileCorrupt, PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import weights_sha256
-from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
+from raymu.training.contributions import CONTRIBUTIONS
+from raymu.training.recorded_updates import UpdateLog
 from raymu.training.trainer import ShardTrainer
 from tests.support.shard_training import SLICES, contributions_of, make_plan, make_samples
 
