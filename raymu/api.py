@@ -123,7 +123,7 @@ class Run(ShownRecord):
         run_dir: str | Path,
         *,
         address: str | None = None,
-        trust: bool = False,
+        trust: bool | Trust = False,
         take_over: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
@@ -133,7 +133,8 @@ class Run(ShownRecord):
             run_dir: A path, or a URI such as s3://bucket/run.
             address: The Ray cluster to use instead of the configured one.
             trust: Run the code and make the connections that the run's settings name. The default follows those that this
-                user trained a run with, or trusted before, and refuses others by RunUntrusted.
+                user trained a run with, or trusted before, and refuses others by RunUntrusted. A `Trust` follows those of
+                the user whose it is, in a process elsewhere.
             take_over: Take the run over from a detached coordinator that is up on a cluster out of reach. Without it,
                 calls that change the run raise CoordinatorElsewhere.
             callbacks: Called with stages, generations, receipts and purges, beside those of the settings.
@@ -143,7 +144,7 @@ class Run(ShownRecord):
             ConfigInvalid: The list of what the user trusts cannot be read.
         """
         self.location, self._address, self._take_over = absolute(run_dir), address, take_over
-        self.trust: Trust = EVERYTHING if trust else read_trust()
+        self.trust: Trust = trust if isinstance(trust, Trust) else EVERYTHING if trust else read_trust()
         """What the run's settings may ask for."""
         self._store = RunStore(self.location, trust=self.trust)
         self._training: TrainingResult | None = None

@@ -9,7 +9,7 @@ An error is built from plain arguments, so that it survives pickling between pro
                      PatchFailed
         storage      FileCorrupt, FileMissing, FileUnreadable, SamplesLost, StorageFailed, JournalBusy, ResultUnprinted
         processes    CoordinatorSuperseded, CoordinatorLost, CoordinatorElsewhere, WorkerLost, RankLost,
-                     ShardRepairFailed, JobFailed, DeviceUnavailable
+                     ShardRepairFailed, JobFailed, DeviceUnavailable (RayServeUnfit)
 """
 
 import re
@@ -437,6 +437,10 @@ class RankLost(RaymuError):
 
 class DeviceUnavailable(RaymuError):
     """A configured device, cluster or resource is not available."""
+
+
+class RayServeUnfit(DeviceUnavailable):
+    """Ray Serve of a cluster cannot take calls where they are to be taken."""
 
 
 class ShardRepairFailed(RaymuError):

@@ -30,14 +30,25 @@ def joined_cluster(address: str | None) -> str | None:
     """
     if sys.modules.get("ray") is not None and sys.modules["ray"].is_initialized():
         return "this process is connected to a cluster"
-    if os.environ.get("RAY_ADDRESS") not in (None, "", "local"):
-        return "the variable RAY_ADDRESS names a cluster"
-    if address not in (None, "local"):
-        return "a cluster's address is given"
+    if reason := named_cluster(address):
+        return reason
     with suppress(OSError, ValueError):
         host, _, port = _address_file().read_text(encoding="utf-8").strip().rpartition(":")
         socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
         return "a cluster is up on this machine"
+    return None
+
+
+def named_cluster(address: str | None) -> str | None:
+    """Say what names a cluster; None if nothing does. A cluster that is merely up on this machine is not named.
+
+    Args:
+        address: The address that was asked for.
+    """
+    if os.environ.get("RAY_ADDRESS") not in (None, "", "local"):
+        return "the variable RAY_ADDRESS names a cluster"
+    if address not in (None, "local"):
+        return "a cluster's address is given"
     return None
 
 

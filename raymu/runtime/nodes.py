@@ -9,6 +9,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raymu.config import ClusterConfig
 from raymu.runtime.shard_resources import shard_capacity
 
+_HEAD = "node:__internal_head__"
+"""A resource that only the head has."""
+
 
 def capacity(cluster: ClusterConfig) -> int:
     """Return how many shard actors fit on the cluster. The call waits for the cluster's head.
@@ -34,6 +37,20 @@ def require_room_here(cluster: ClusterConfig) -> str:
     [node] = [node for node in _living_nodes() if node["NodeID"] == node_id]
     shard_capacity([node["Resources"]], replace(cluster, autoscaling=False))
     return node_id
+
+
+def address_resource() -> str:
+    """Return the resource that only the nodes at the address of this process have. Ray Serve places replicas by it."""
+    node_id: str = ray.get_runtime_context().get_node_id()
+    [node] = [node for node in _living_nodes() if node["NodeID"] == node_id]
+    [name] = [name for name in node["Resources"] if name.startswith("node:") and name != _HEAD]
+    return str(name)
+
+
+def is_head() -> bool:
+    """Return whether the node of this process is the head of the cluster."""
+    node_id: str = ray.get_runtime_context().get_node_id()
+    return any(node["NodeID"] == node_id and _HEAD in node["Resources"] for node in _living_nodes())
 
 
 def node_names() -> dict[str, str]:

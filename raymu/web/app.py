@@ -34,10 +34,12 @@ from raymu.web.opendsr import OpenDsr
 from raymu.web.opendsr_routes import opendsr_routes
 from raymu.web.page_content import PageContent
 from raymu.web.pages import add_pages
-from raymu.web.prediction_route import prediction_route
+from raymu.web.prediction_route import AnswerCall, prediction_route
+from raymu.web.predictors import Predictors, known_run
+from raymu.web.problems import refusal_of
 from raymu.web.refusals import Refused
 from raymu.web.served_run import ServedRun
-from raymu.web.submission import error_status, outcome_of, status_of, submit
+from raymu.web.submission import outcome_of, status_of, submit
 from raymu.web.tokens import RIGHTS, Right, Tokens
 
 _KEY_PARAMETER = {
@@ -61,6 +63,7 @@ def build_app(
     audits: Sequence[Path] = (),
     opendsr: OpenDsr | None = None,
     labels_only: bool = False,
+    predict: AnswerCall | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -74,6 +77,7 @@ def build_app(
         audits: Results of audits, which the pages of their runs show.
         opendsr: What answers requests of OpenDSR; None does not speak it.
         labels_only: Whether predictions have no probabilities, whatever callers ask for.
+        predict: Answers calls for predictions elsewhere; None answers them in this process.
     """
 
     @asynccontextmanager
@@ -104,13 +108,6 @@ def build_app(
 
         return check
 
-    def run_of(name: str | None) -> ServedRun:
-        if name is None and len(served_runs) == 1:
-            return next(iter(served_runs.values()))
-        if name is None:
-            raise Refused(422, f"name the run, as run: one of {', '.join(served_runs)}")
-        return _known(served_runs, name)
-
     requests = APIRouter(route_class=DirectRoute)
 
     @requests.post(
@@ -125,7 +122,7 @@ def build_app(
         require(request, Right.REVOKE)
         body = await read_body(await request.body(), read_json(RequestBody, unique_names=True))
         revocation = body.revocation(_key_of(request))
-        chosen = [_known(served_runs, body.run)] if body.run is not None else list(served_runs.values())
+        chosen = [known_run(served_runs, body.run)] if body.run is not None else list(served_runs.values())
         results = await submit(chosen, revocation)
         outcomes = [outcome_of(served.name, result) for served, result in zip(chosen, results, strict=True)]
         request.state.request_ids += [outcome.request_id for outcome in outcomes if outcome.request_id]
@@ -161,7 +158,9 @@ def build_app(
         statuses = await asyncio.gather(*(asyncio.to_thread(served.run.status) for served in served_runs.values()))
         return {"runs": {name: to_tree(status) for name, status in zip(served_runs, statuses, strict=True)}}
 
-    app.include_router(prediction_route(served_runs, run_of=run_of, require=require, labels_only=labels_only))
+    runs = {name: served.run for name, served in served_runs.items()}
+    answer_call = predict or Predictors(runs, labels_only=labels_only).answer
+    app.include_router(prediction_route(answer_call, require=require))
 
     @app.get("/healthz")
     async def read_health() -> dict[str, str]:
@@ -194,20 +193,13 @@ def build_app(
     describe_bodies(app, RequestBody, PredictionBody)
 
     @app.exception_handler(Refused)
-    async def answer_refusal(_request: Request, refusal: Refused) -> JSONResponse:
+    @app.exception_handler(RequestValidationError)
+    @app.exception_handler(RaymuError)
+    async def answer_refusal(_request: Request, error: Exception) -> JSONResponse:
+        refusal = refusal_of(error)
+        assert refusal is not None, "these are the kinds that it knows"
         headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
         return JSONResponse({"error": refusal.problem}, refusal.status, headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def answer_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        """Say what is wrong with a body, without repeating what it holds."""
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:4]) or str(first["loc"][0])
-        return JSONResponse({"error": one_line(f"{place}: {first['msg']}")}, 422)
-
-    @app.exception_handler(RaymuError)
-    async def answer_error(_request: Request, error: RaymuError) -> JSONResponse:
-        return JSONResponse({"error": one_line(error)}, error_status(error))
 
     @app.exception_handler(HTTPException)
     async def answer_http_error(_request: Request, error: HTTPException) -> JSONResponse:
@@ -223,12 +215,6 @@ def require(request: Request, right: Right) -> None:
         raise Refused(401, "a valid token is needed, as Authorization: Bearer TOKEN")
     if right not in RIGHTS[role]:
         raise Refused(403, f"a token of the role {role} may not do this")
-
-
-def _known(served_runs: Mapping[str, ServedRun], name: str) -> ServedRun:
-    if name not in served_runs:
-        raise Refused(404, f"no run of this service has that name; it has {', '.join(served_runs)}")
-    return served_runs[name]
 
 
 def _key_of(request: Request) -> str | None:

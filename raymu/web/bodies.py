@@ -70,8 +70,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def json_answer(document: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Answer with a document."""
-    payload = document.__pydantic_serializer__.to_json(document)
-    return Response(payload, status, headers, media_type="application/json")
+    return Response(payload_of(document), status, headers, media_type="application/json")
+
+
+def payload_of(document: BaseModel) -> bytes:
+    """Return a document as JSON."""
+    return document.__pydantic_serializer__.to_json(document)
 
 
 def body_document(kind: type[BaseModel], *others: str) -> dict[str, Any]:

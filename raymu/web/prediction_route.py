@@ -1,26 +1,19 @@
 """The route of predictions: JSON or Arrow in, JSON or Arrow out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from fastapi import APIRouter, Request, Response
 
-from raymu.data.rows import Rows
-from raymu.web.arrow_messages import MessageInvalid
-from raymu.web.arrow_stream import MEDIA_TYPE, read_stream
-from raymu.web.bodies import DirectRoute, body_document, json_answer, read_body, read_json
+from raymu.web.arrow_stream import MEDIA_TYPE
+from raymu.web.bodies import DirectRoute, body_document
 from raymu.web.documents import PredictionAnswer, PredictionBody
-from raymu.web.predicting import (
-    Predictor,
-    arrow_stream,
-    json_document,
-    samples_of_document,
-    samples_of_table,
-)
-from raymu.web.refusals import Refused, media_type_of
-from raymu.web.served_run import ServedRun
+from raymu.web.predictors import PredictionCall, PredictionReply, is_arrow
+from raymu.web.refusals import media_type_of
 from raymu.web.tokens import Right
 
-_TRUE, _FALSE = ("true", "1"), ("false", "0")
+AnswerCall: TypeAlias = Callable[[PredictionCall], Awaitable[PredictionReply]]
+
 _PARAMETERS = [
     {"name": "run", "in": "query", "schema": {"type": "string", "maxLength": 256}},
     {"name": "labels_only", "in": "query", "schema": {"type": "boolean"}},
@@ -34,23 +27,14 @@ _ANSWERS = {
 }
 
 
-def prediction_route(
-    served_runs: Mapping[str, ServedRun],
-    *,
-    run_of: Callable[[str | None], ServedRun],
-    require: Callable[[Request, Right], None],
-    labels_only: bool,
-) -> APIRouter:
+def prediction_route(answer_call: AnswerCall, *, require: Callable[[Request, Right], None]) -> APIRouter:
     """Return the route.
 
     Args:
-        served_runs: Name -> run.
-        run_of: Returns a run by its name, or the only one.
+        answer_call: Answers a call, in this process or elsewhere.
         require: Refuses callers without a right.
-        labels_only: Whether predictions have no probabilities, whatever callers ask for.
     """
     router = APIRouter(route_class=DirectRoute)
-    predictors = {name: Predictor(served.run) for name, served in served_runs.items()}
 
     @router.post(
         "/v1/predictions",
@@ -63,37 +47,20 @@ def prediction_route(
         An Arrow stream has the samples in its columns, and takes `run` and `labels_only` from the query.
         """
         require(request, Right.PREDICT)
-        body = await request.body()
-        if media_type_of(request.scope) == MEDIA_TYPE.encode():
-            served = run_of(request.query_params.get("run"))
-            is_short = _flag(request, "labels_only")
-            samples: Rows = await read_body(body, lambda payload: _samples(served, payload))
-        else:
-            document = await read_body(body, read_json(PredictionBody))
-            served, is_short = run_of(document.run), document.labels_only
-            samples = await read_body(body, lambda _payload: samples_of_document(served.run, document))
-        answer = await predictors[served.name].predict(samples)
-        if _wants_arrow(request):
-            payload = arrow_stream(served.run, served.name, answer, labels_only=labels_only or is_short)
-            return Response(payload, headers={"Raymu-Generation": str(answer.generation)}, media_type=MEDIA_TYPE)
-        return json_answer(json_document(served.run, served.name, answer, labels_only=labels_only or is_short))
+        query = request.query_params
+        call = PredictionCall(
+            body=await request.body(),
+            is_arrow=is_arrow(media_type_of(request.scope)),
+            wants_arrow=_wants_arrow(request),
+            run=query.get("run"),
+            labels_only=query.get("labels_only", "false"),
+        )
+        reply = await answer_call(call)
+        if call.wants_arrow:
+            return Response(reply.payload, headers={"Raymu-Generation": str(reply.generation)}, media_type=MEDIA_TYPE)
+        return Response(reply.payload, media_type="application/json")
 
     return router
-
-
-def _samples(served: ServedRun, body: bytes) -> Rows:
-    try:
-        table = read_stream(body)
-    except MessageInvalid as error:
-        raise Refused(400, f"the body is no Arrow stream: {error}") from error
-    return samples_of_table(served.run, table)
-
-
-def _flag(request: Request, name: str) -> bool:
-    text = request.query_params.get(name, "false").lower()
-    if text not in (*_TRUE, *_FALSE):
-        raise Refused(422, f"{name} is true or false")
-    return text in _TRUE
 
 
 def _wants_arrow(request: Request) -> bool:

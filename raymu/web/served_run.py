@@ -112,6 +112,8 @@ class ServedRun:
         self._remedy: Remedy = BackgroundCoordinator(run.location, trust=run.trust) if is_local else ClusterRemedy(run)
         self._intake = Intake(self._remedy.accept)
         self._looking: asyncio.Task[None] | None = None
+        self.accepted = 0
+        """Requests that were accepted here, counted before their acknowledgement is sent."""
         self.is_ready = False
         """Whether the run was opened, and what an earlier failure left is under way."""
 
@@ -121,7 +123,10 @@ class ServedRun:
 
     async def submit(self, revocation: Revocation) -> SubmissionResult:
         """Accept a request, or refuse it. It is committed once this returns. Raises RaymuError."""
-        return await self._intake.submit(revocation)
+        result = await self._intake.submit(revocation)
+        if result.request_id:
+            self.accepted += 1
+        return result
 
     async def wait_until_idle(self) -> None:
         """Wait until what was accepted is carried out, or has failed."""
@@ -153,15 +158,18 @@ class ServedRun:
 
 
 def open_runs(runs: Sequence[Run], observe: Callable[[Run, str], LookObserver]) -> dict[str, ServedRun]:
-    """Open the runs of a service: name -> run. A name that several have is followed by the id of the run.
+    """Open the runs of a service: name -> run.
 
     Args:
         runs: The runs.
         observe: Returns what observes a run, by its name.
     """
+    return {name: ServedRun(run, name, observe(run, name)) for name, run in zip(run_names(runs), runs, strict=True)}
+
+
+def run_names(runs: Sequence[Run]) -> list[str]:
+    """Return what callers call the runs of a service. A name that several have is followed by the id of the run."""
     names = [basename(run.location) for run in runs]
-    served_runs: dict[str, ServedRun] = {}
-    for run, short in zip(runs, names, strict=True):
-        name = short if names.count(short) == 1 else f"{short}-{run.run_id[:8]}"
-        served_runs[name] = ServedRun(run, name, observe(run, name))
-    return served_runs
+    return [
+        name if names.count(name) == 1 else f"{name}-{run.run_id[:8]}" for name, run in zip(names, runs, strict=True)
+    ]

@@ -1,12 +1,13 @@
 """The server of the service: what it refuses to serve, and the process that serves."""
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from raymu.api import Run
@@ -15,8 +16,9 @@ from raymu.web.access_log import AccessLog
 from raymu.web.app import build_app
 from raymu.web.guards import Limits
 from raymu.web.metrics import ServiceMetrics
+from raymu.web.prediction_route import AnswerCall
 from raymu.web.protocols import Protocols
-from raymu.web.served_run import open_runs
+from raymu.web.served_run import ServedRun, open_runs
 from raymu.web.tokens import Tokens
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -74,31 +76,11 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
         RequestInvalid: The address is in use.
         RaymuError: What opening a run raises.
     """
-    tokens = Tokens(settings.tokens)
-    is_open = not tokens.has_any
+    is_open = not Tokens(settings.tokens).has_any
     require_safe(settings, has_tokens=not is_open)
-    metrics = ServiceMetrics(settings.audits)
-    served_runs = open_runs(runs, metrics.of_run)
-    protocols = (
-        None
-        if settings.protocols is None
-        else Protocols(settings.protocols, served_runs, count_for=metrics.of_receiver)
-    )
-    app = build_app(
-        served_runs,
-        tokens=tokens,
-        log=AccessLog(settings.access_log),
-        limits=settings.limits,
-        labels_only=settings.labels_only,
-        metrics=metrics,
-        is_open=is_open,
-        audits=settings.audits,
-        opendsr=protocols.opendsr if protocols is not None else None,
-    )
+    app, protocols = assemble(runs, settings, is_open=is_open)
     if protocols is not None:
         protocols.begin()
-    if is_open:  # a page in a browser of this machine could call otherwise, under a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK_NAMES, settings.host])
     server = _Server(
         uvicorn.Config(
             app,
@@ -125,6 +107,48 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
     finally:
         if protocols is not None:
             protocols.close()
+
+
+def assemble(
+    runs: Sequence[Run],
+    settings: ServerSettings,
+    *,
+    is_open: bool,
+    predict_through: Callable[[Mapping[str, ServedRun]], AnswerCall] | None = None,
+) -> tuple[FastAPI, Protocols | None]:
+    """Put the application together, with what it sends to others.
+
+    Args:
+        runs: The runs.
+        settings: Where it is served, and how.
+        is_open: Whether callers without a token may do everything until the first token is valid.
+        predict_through: Returns what answers calls for predictions elsewhere; None answers them in this process.
+
+    Raises:
+        RaymuError: What opening a run or a file raises.
+    """
+    metrics = ServiceMetrics(settings.audits)
+    served_runs = open_runs(runs, metrics.of_run)
+    protocols = (
+        None
+        if settings.protocols is None
+        else Protocols(settings.protocols, served_runs, count_for=metrics.of_receiver)
+    )
+    app = build_app(
+        served_runs,
+        tokens=Tokens(settings.tokens),
+        log=AccessLog(settings.access_log),
+        limits=settings.limits,
+        labels_only=settings.labels_only,
+        metrics=metrics,
+        is_open=is_open,
+        audits=settings.audits,
+        opendsr=protocols.opendsr if protocols is not None else None,
+        predict=None if predict_through is None else predict_through(served_runs),
+    )
+    if is_open:  # a page in a browser of this machine could call otherwise, under a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK_NAMES, settings.host])
+    return app, protocols
 
 
 def require_safe(settings: ServerSettings, *, has_tokens: bool) -> None:

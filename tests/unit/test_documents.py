@@ -88,7 +88,7 @@ def test_the_readme_stays_short() -> None:
 def test_each_extra_is_described() -> None:
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]) - {"dev"}
     table = (ROOT / "docs/settings.md").read_text(encoding="utf-8").partition("## Extras")[2]
-    described = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+    described = re.findall(r"^\| `([\w-]+)` \|", table, flags=re.MULTILINE)
     assert set(described) == extras
 
 

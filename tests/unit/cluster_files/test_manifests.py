@@ -115,13 +115,18 @@ def test_every_pod_is_under_the_network_policy(name: str) -> None:
     assert [template["metadata"]["labels"] for template in pod_templates(name)] == [labels] * len(pod_templates(name))
 
 
-def test_the_network_policy_lets_in_the_cluster_itself_the_operator_and_prometheus() -> None:
+def test_the_network_policy_lets_in_the_cluster_itself_the_operator_callers_and_prometheus() -> None:
     policy = read("network-policy.yaml")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     own, *others = policy["ingress"]
     assert own == {"from": [{"podSelector": policy["podSelector"]}]}
     admitted = [(rule["from"], [port["port"] for port in rule["ports"]]) for rule in others]
-    assert admitted == [(_namespace("kuberay-system"), [8265]), (_namespace("monitoring"), [8080])]
+    callers = [{"podSelector": {"matchLabels": {"raymu-client": "true"}}}]
+    assert admitted == [
+        (_namespace("kuberay-system"), [8265]),
+        (callers, [8765]),
+        (_namespace("monitoring"), [8080]),
+    ]
 
 
 def _namespace(name: str) -> list[Tree]:
