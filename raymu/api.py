@@ -71,6 +71,7 @@ from raymu.service.requests.revoked_subjects import require_all_registered
 from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.service.status import RunStatus, receipts, receipts_of, signed_receipts, status, trained_on
+from raymu.service.waiting_group import GroupWait, group_waits
 from raymu.shown_record import ShownRecord
 from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
 from raymu.store.run import RunStore
@@ -732,6 +733,18 @@ class Run(ShownRecord):
         """Return the receipts of these requests, or of all, in the order of acceptance."""
         self.require_not_rolled_back()
         return list(receipts(self._store) if request_ids is None else receipts_of(self._store, request_ids))
+
+    def group_waits(self, request_ids: Collection[str]) -> dict[str, GroupWait]:
+        """Return what some requests wait for together with others before predictions come from their repaired states.
+
+        With `unlearning.publish`, a request is forgotten at once, and its shards are rewound or abstain until its group is
+        visible. Requests that do not wait are left out.
+
+        Args:
+            request_ids: The requests.
+        """
+        self.require_not_rolled_back()
+        return group_waits(self._store, request_ids)
 
     def find_requests(
         self,

@@ -13,12 +13,13 @@ from raymu.text import duration, durations, forecast_range, one_line, plural, wo
 if TYPE_CHECKING:
     from raymu.service.planning.forecast import Forecast
     from raymu.service.requests.outcomes import Outcome
+    from raymu.service.waiting_group import GroupWait
 
 _MAX_REFUSALS = 20
 
 
-def show_receipt(screen: Screen, receipt: Receipt) -> None:
-    """Print the remedy of each shard of a request, and the time of each stage."""
+def show_receipt(screen: Screen, receipt: Receipt, group: "GroupWait | None" = None) -> None:
+    """Print the remedy of each shard of a request, and the time of each stage. group: what it waits for with others"""
     has_residuals = any(part.residual for part in receipt.shards)
     residual = ["residual"] if has_residuals else []
     table = make_table(
@@ -48,6 +49,8 @@ def show_receipt(screen: Screen, receipt: Receipt) -> None:
         )
     screen.print(_timeline(receipt))
     screen.print(due_words(receipt))
+    if group is not None:
+        screen.print(str(group))
 
 
 def due_words(receipt: Receipt) -> str:

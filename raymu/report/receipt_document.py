@@ -45,7 +45,7 @@ class ReceiptDocument:
     @property
     def is_final(self) -> bool:
         """Whether nothing that the document says will change."""
-        return self.receipt.is_exact and self.request.issued is not None
+        return self.receipt.is_exact and self.request.issued is not None and self.request.group is None
 
     @property
     def kind(self) -> str:
@@ -61,6 +61,12 @@ class ReceiptDocument:
     def result(self) -> str:
         """What was reached, in one sentence."""
         return result_sentence(self.receipt)
+
+    @property
+    def group(self) -> str:
+        """What the request waits for together with others, in one sentence; empty if it does not wait."""
+        wait = self.request.group
+        return "" if wait is None else f"It is {wait}."
 
     @property
     def cost(self) -> str:

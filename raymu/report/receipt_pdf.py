@@ -72,6 +72,8 @@ class _Pages:
         self._line(f"{plural(receipt.samples, 'sample')}, strategy {receipt.strategy}", is_bold=True)
         pdf.ln(2)
         self._line(document.result)
+        if document.group:
+            self._line(document.group)
         self._line(document.cost)
         if not document.is_final:
             self._line(f"Written {_moment(document.now)}, and may change.", is_muted=True)

@@ -55,7 +55,7 @@ class IndexedRequests:
 
     def view(self, receipt: Receipt, issued: IssuedReceipt | None = None) -> RequestView:
         """Describe one request. issued: its receipt as it was issued"""
-        return request_view(receipt.at(self.now), late=self.late, now=self.now, issued=issued)
+        return request_view(receipt.at(self.now), late=self.late, now=self.now, issued=issued, group=self.status.group)
 
 
 class RequestIndex:

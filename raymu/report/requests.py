@@ -8,6 +8,7 @@ from enum import StrEnum
 from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Exactness
 from raymu.report.load import IssuedReceipt
+from raymu.service.waiting_group import GroupStatus, GroupWait
 from raymu.text import plural
 
 
@@ -60,6 +61,8 @@ class RequestView:
     steps: tuple[Step, ...]
     issued: IssuedReceipt | None = None
     """The latest receipt as it was issued; None before the first."""
+    group: GroupWait | None = None
+    """What its group waits for, if it is repaired and not visible yet."""
 
     @property
     def last_step(self) -> str:
@@ -68,7 +71,12 @@ class RequestView:
 
 
 def request_view(
-    receipt: Receipt, *, late: Collection[str], now: datetime, issued: IssuedReceipt | None = None
+    receipt: Receipt,
+    *,
+    late: Collection[str],
+    now: datetime,
+    issued: IssuedReceipt | None = None,
+    group: GroupStatus | None = None,
 ) -> RequestView:
     """Describe one request.
 
@@ -77,8 +85,10 @@ def request_view(
         late: The ids of requests that will be exact too late by the forecast.
         now: When the page is written.
         issued: The receipt as it was issued.
+        group: The group that waits to become visible; None if none does.
     """
     return RequestView(
+        group=None if group is None else group.wait_of(receipt),
         issued=issued,
         receipt=receipt,
         result=(receipt.exactness if receipt.published_at else None) or receipt.stage,

@@ -24,7 +24,8 @@ from raymu.report.remedy_figure import RemedyFigure, remedy_figure, shown_audit
 from raymu.report.request_groups import RequestGroups, request_groups
 from raymu.report.requests import LATE, DeadlineStatus, RequestView, request_view
 from raymu.report.training_summary import FactGroup, training_summary
-from raymu.service.status import Debt, GroupStatus
+from raymu.service.status import Debt
+from raymu.service.waiting_group import GroupStatus
 
 if TYPE_CHECKING:
     from raymu.service.verify.verify import Verification
@@ -115,7 +116,9 @@ def view_of(record: RunRecord) -> ReportView:
     now, config = record.read_at, Config.parse(record.manifest.config)
     late = {deadline.request_id for deadline in record.status.deadlines if deadline.is_late}
     requests = {
-        receipt.request_id: request_view(receipt, late=late, now=now, issued=record.issued.get(receipt.request_id))
+        receipt.request_id: request_view(
+            receipt, late=late, now=now, issued=record.issued.get(receipt.request_id), group=record.status.group
+        )
         for receipt in record.receipts
     }
     evaluation = record.measured.evaluation if record.measured else None

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from raymu.core.board.board import RevocationBoard
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Generation, Remedy, ShardState
@@ -18,11 +17,11 @@ from raymu.core.workload import settle_passes
 from raymu.service.history import History, open_history, replay
 from raymu.service.served import rewound_for_accepted
 from raymu.service.shard.messages import ShardLocation, ShardLocations
+from raymu.service.waiting_group import GroupStatus, group_status
 from raymu.shown_record import ShownRecord
 from raymu.store.presence import Presence
 from raymu.store.receipts import latest_by_request
 from raymu.store.run import RunStore
-from raymu.text import plural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,29 +60,6 @@ class Debt:
     shards: int
     retrain_passes: int
     """Sample passes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupStatus:
-    """The repaired requests whose effect on predictions becomes visible together (`unlearning.publish`)."""
-
-    requests: int
-    """Those that are repaired on every shard."""
-    at_least: int
-    """As many make the group complete."""
-    shards: tuple[int, ...]
-    """Shards that are rewound or abstain meanwhile, although they are repaired."""
-    due_at: datetime
-    """When it becomes visible, however small it is."""
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        waiting = f"{plural(self.requests, 'repaired request')} of at least {self.at_least}"
-        return f"group: {waiting}, visible by {self.due_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC; {self._shards}"
-
-    @property
-    def _shards(self) -> str:
-        return f"{plural(len(self.shards), 'shard')} rewound or without a vote until then"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,17 +197,7 @@ def status_of(
         },
         residuals=residuals_by(history.receipts.residuals),
         inexact=tuple(dict.fromkeys(reason for lineage in generation.lineages for reason in lineage.inexact)),
-        group=_group_status(history.board),
-    )
-
-
-def _group_status(board: RevocationBoard) -> GroupStatus | None:
-    due_at, publish = board.group_due_at, board.publish
-    if due_at is None or publish is None:
-        return None
-    group = board.group
-    return GroupStatus(
-        requests=len(group.request_ids), at_least=publish.at_least, shards=tuple(sorted(group.shards)), due_at=due_at
+        group=group_status(history.board, generation),
     )
 
 

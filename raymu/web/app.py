@@ -15,12 +15,14 @@ from starlette.exceptions import HTTPException
 from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError
 from raymu.service.requests.revocation import MAX_KEY_LENGTH, Revocation
+from raymu.service.waiting_group import GroupWait
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from raymu.text import one_line
 from raymu.web.access_log import AccessLog
 from raymu.web.bodies import DirectRoute, body_document, describe_bodies, json_answer, read_body, read_json
 from raymu.web.documents import (
+    GroupState,
     PredictionBody,
     Problem,
     RequestAnswer,
@@ -140,7 +142,9 @@ def build_app(
         """Say how far a request has come."""
         served, receipt = await asyncio.to_thread(_find_receipt, served_runs, request_id)
         request.state.request_ids.append(receipt.request_id)
-        return _state(served.name, receipt)
+        is_repaired = receipt.published_at is not None
+        waits = await asyncio.to_thread(served.run.group_waits, [receipt.request_id]) if is_repaired else {}
+        return _state(served.name, receipt, waits.get(receipt.request_id))
 
     @app.get("/v1/receipts/{request_id}", dependencies=[Depends(needs(Right.READ))])
     async def read_receipt(request_id: str, request: Request) -> dict[str, Any]:
@@ -231,8 +235,9 @@ def _find_receipt(served_runs: Mapping[str, ServedRun], request_id: str) -> tupl
     raise Refused(404, "no run of this service has such a request")
 
 
-def _state(run: str, receipt: Receipt) -> RequestState:
+def _state(run: str, receipt: Receipt, wait: GroupWait | None) -> RequestState:
     return RequestState(
+        group=None if wait is None else GroupState(**to_tree(wait)),
         run=run,
         request_id=receipt.request_id,
         stage=str(receipt.stage),

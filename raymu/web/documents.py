@@ -74,6 +74,19 @@ class RequestAnswer(BaseModel):
     runs: list[RunOutcome]
 
 
+class GroupState(BaseModel):
+    """What a repaired request waits for before predictions come from its repaired states. It is forgotten meanwhile."""
+
+    further_requests: int
+    """How many more repaired requests make the group complete."""
+    visible_by: datetime
+    """When the group becomes visible, however small it is."""
+    rewound_shards: int
+    """Shards of the request that serve a state from before its samples until then."""
+    abstaining_shards: int
+    """Shards of the request without a vote until then."""
+
+
 class RequestState(BaseModel):
     """How far a request has come."""
 
@@ -92,6 +105,8 @@ class RequestState(BaseModel):
     purged_at: datetime | None
     settled_at: datetime | None
     has_receipt: bool
+    group: GroupState | None = None
+    """What it waits for together with others, if deletions are published in groups; null if it does not wait."""
 
 
 class PredictionBody(_Body):

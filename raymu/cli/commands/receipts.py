@@ -18,6 +18,7 @@ from raymu.console.request_tables import show_receipt
 from raymu.console.screen import Screen
 from raymu.errors import RequestInvalid
 from raymu.service.requests.lookup import FoundRequest
+from raymu.store.codec import to_tree
 from raymu.text import one_line, plural
 
 _MAX_SHOWN = 20
@@ -100,17 +101,19 @@ def command(
         return
     if as_json:
         document: dict[str, Any] = {"receipts": run.signed_receipts(shown_ids)}
+        waits = run.group_waits([receipt.request_id for receipt in receipts])
+        document["groups"] = {request_id: to_tree(wait) for request_id, wait in waits.items()}
         if requests:
             document["requests"] = [{each.kind: each.value, "request_id": each.request_id} for each in requests]
         emit("receipts", document)
         return
-    screen = Screen()
+    screen, waits = Screen(), run.group_waits([receipt.request_id for receipt in receipts])
     if not receipts:
         screen.print("no request has been made yet")
     for index, receipt in enumerate(receipts):
         if index:
             screen.print("")
-        show_receipt(screen, receipt)
+        show_receipt(screen, receipt, waits.get(receipt.request_id))
     for each in requests[:_MAX_SHOWN]:
         outcome = f"request {each.request_id}" if each.request_id else "no request"
         screen.print(f"{each.kind} {one_line(each.value)}: {outcome}")

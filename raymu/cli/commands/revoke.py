@@ -130,7 +130,7 @@ def command(
         if as_json:
             emit("revoke", {**_as_signed(run, receipt), "outcome": outcome_tree(outcome)})
         else:
-            show_receipt(Screen(), receipt)
+            show_receipt(Screen(), receipt, run.group_waits([receipt.request_id]).get(receipt.request_id))
             show_left_out(Screen(), outcome)
 
 

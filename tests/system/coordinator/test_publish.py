@@ -16,6 +16,7 @@ from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
 from raymu.service.status import receipts, status
 from raymu.service.verify.verify import verify
+from raymu.service.waiting_group import GroupWait, group_waits
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import constituent_of, ids_at, journal_events, opened, raw_ids_in_journal
 from tests.support.examples import make_config, train_run, write_samples
@@ -36,11 +37,20 @@ def test_a_deletion_is_exact_and_purged_while_its_shard_waits_for_the_group(tmp_
     assert waiting
     assert (waiting.requests, waiting.at_least, waiting.shards) == (1, 2, (0,))
     assert waiting.due_at == NOW + timedelta(hours=1)
+    assert (waiting.request_ids, waiting.further_requests, waiting.abstaining) == ((receipt.request_id,), 1, ())
+    waits = group_waits(RunStore(str(run)), [receipt.request_id, "another"])
+    wait = GroupWait(further_requests=1, visible_by=waiting.due_at, rewound_shards=1, abstaining_shards=0)
+    assert waits == {receipt.request_id: wait}
+    assert str(wait) == (
+        "acknowledged and forgotten, with 1 shard rewound meanwhile. The visible change waits for 1 further repaired "
+        "request, or until 2026-03-01 13:00 UTC"
+    )
     assert verify(RunStore(str(run)), no_progress, replay=[0, 1]).verdict is Verdict.PASS
     with opened(run, clock=lambda: NOW) as coordinated:  # another process, in the middle of the group
         coordinated.revoke([ids[1][-1]], strategy="sisa")
     assert [constituent_of(run, shard).state for shard in (0, 1)] == [ShardState.EXACT] * 2
     assert status(RunStore(str(run))).group is None
+    assert group_waits(RunStore(str(run)), [receipt.request_id]) == {}
     assert verify(RunStore(str(run)), no_progress, replay=[0, 1]).verdict is Verdict.PASS
 
 

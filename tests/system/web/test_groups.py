@@ -1,0 +1,47 @@
+"""A deletion that waits for its group: all callers are told that it is done, and what its visible change waits for."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from raymu.api import Run
+from raymu.cli.group import cli
+from tests.support.examples import make_config, train_run, write_samples
+from tests.system.web.conftest import opened_service
+
+
+def test_a_request_says_what_its_visible_change_waits_for(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet", samples=100, text_ids=True, owners=8)
+    unlearning = {"on_accept": "abstain", "publish": {"at_least": 3, "every": "1h"}}
+    data = {"owner": "owner"}
+    training, partition = {"epochs": 2}, {"slices": 2}
+    config = make_config(
+        tmp_path / "all.parquet", data=data, training=training, partition=partition, unlearning=unlearning
+    )
+    train_run(config, tmp_path / "run")
+    with opened_service(tmp_path, "run") as service:
+        body = {"owner": "owner-3", "strategy": "sisa"}
+        request_id = service.delete(body).json()["runs"][0]["request_id"]
+        state = service.wait_for(request_id, "settled")
+        group = state["group"]
+        assert (group["further_requests"], group["rewound_shards"]) == (2, 0)
+        assert group["abstaining_shards"] == len(Run(tmp_path / "run", trust=True).status().group.shards)  # type: ignore[union-attr]
+        visible_by = datetime.fromisoformat(group["visible_by"]).astimezone(UTC)
+        waits = f"The visible change waits for 2 further repaired requests, or until {visible_by:%Y-%m-%d %H:%M} UTC"
+        page = service.client.get(f"/requests/{request_id}").text
+        assert waits in page
+        assert "without a vote meanwhile" in page
+        assert service.client.get("/v1/status").json()["runs"]["run"]["group"]["request_ids"] == [request_id]
+        shown = CliRunner().invoke(cli, ["receipts", str(tmp_path / "run")]).output
+        assert waits in " ".join(shown.split())
+        document = json.loads(CliRunner().invoke(cli, ["receipts", str(tmp_path / "run"), "--json"]).output)
+        assert document["groups"][request_id] == group
+        for text in (page, shown, json.dumps(state)):
+            assert "owner-3" not in text
+        with Run(tmp_path / "run", trust=True) as run:
+            assert str(run.group_waits([request_id])[request_id]).startswith("acknowledged and forgotten, with ")
+            run.settle(publish=True)
+        assert service.client.get(f"/v1/requests/{request_id}").json()["group"] is None
+        assert "The visible change waits" not in service.client.get(f"/requests/{request_id}").text
