@@ -108,8 +108,8 @@ def group_waits(store: RunStore, request_ids: Collection[str]) -> dict[str, Grou
     """
     with closing(store.journal(is_read_only=True)) as journal:
         history = open_history(store, journal)
-        asked = frozenset(request_ids) & {*history.board.group.request_ids}
-        receipts = history.receipts.find(asked) if asked else {}
+        waiting = frozenset(request_ids) & {*history.board.group.request_ids}
+        receipts = history.receipts.find(waiting) if waiting else {}
     if not receipts:
         return {}
     group = group_status(history.board, rewound_for_accepted(store.current(), history))

@@ -1,4 +1,4 @@
-"""A deletion that waits for its group: all callers are told that it is done, and what its visible change waits for."""
+"""A deletion that waits for its group: callers learn that it is done, and for what its visible change waits."""
 
 import json
 from datetime import UTC, datetime
