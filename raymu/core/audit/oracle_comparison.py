@@ -180,10 +180,12 @@ def oracle_verdict(served: Comparison, control: Comparison, *, is_oracle: bool) 
 def with_remedy(served: AuditVerdict, *, remedy: Forgetting, untouched: Forgetting, floor: Forgetting) -> AuditVerdict:
     """Add what the repeated remedy says to the verdict on the served model.
 
-    The remedy is told from retraining if U-LiRA's interval is above 0.5. It fails if its Gaussian KLoM on the forget set is
-    also more than `FAR` times the floor's, and is inconclusive if it is nearer. KLoM decides nothing by itself: over a few
-    samples, retraining too is often as far from the floor. The worse of both verdicts counts: a good remedy does not excuse
-    the model that is served, and a served model that passes by chance does not excuse a remedy that does not forget.
+    The remedy is told from retraining if U-LiRA's interval is above 0.5, and above U-LiRA's accuracy on the floor: over a
+    few samples it seems to tell retrained models from each other, and then an interval above 0.5 is inconclusive. A remedy
+    that is told from retraining fails if its Gaussian KLoM on the forget set is also more than `FAR` times the floor's, and
+    is inconclusive if it is nearer. KLoM decides nothing by itself: over a few samples, retraining too is often as far from
+    the floor. The worse of both verdicts counts: a good remedy does not excuse the model that is served, and a served model
+    that passes by chance does not excuse a remedy that does not forget.
 
     Args:
         served: The verdict on the served model.
@@ -192,17 +194,22 @@ def with_remedy(served: AuditVerdict, *, remedy: Forgetting, untouched: Forgetti
         floor: Oracles, compared with oracles of other seeds.
     """
     klom, lira = floor.forget.gaussian_klom.mean, remedy.lira
-    verdict = Verdict.PASS
-    if lira.low > 0.5:
-        verdict = Verdict.FAIL if remedy.forget.gaussian_klom.mean > FAR * klom else Verdict.INCONCLUSIVE
     distance = (
         f"repeated {remedy.models} times, it ended {_times(remedy, klom)} the floor away from retraining "
         f"(untouched: {_times(untouched, klom)}), and U-LiRA told {lira.value:.0%} right ({lira.low:.0%} to {lira.high:.0%}; "
         "50% is a guess)"
     )
-    if verdict is Verdict.PASS:
-        reason = f"{served.reason}; the remedy: {distance}"
+    if lira.low <= 0.5:
+        verdict, reason = Verdict.PASS, f"{served.reason}; the remedy: {distance}"
+    elif lira.low <= floor.lira.value:
+        verdict = Verdict.INCONCLUSIVE
+        reason = (
+            f"{served.reason}; the remedy: {distance}, but it told {floor.lira.value:.0%} of retrained models from each "
+            "other: there are too few data to say"
+        )
     else:
+        is_far = remedy.forget.gaussian_klom.mean > FAR * klom
+        verdict = Verdict.FAIL if is_far else Verdict.INCONCLUSIVE
         reason = f"the remedy can be told from retraining: {distance}; the model that is served: {served.reason}"
     return AuditVerdict(verdict=worst([served.verdict, verdict]), reason=reason)
 

@@ -100,6 +100,23 @@ def test_a_repeated_remedy_never_makes_the_verdict_better(
     assert "as it is" in conclusion.reason
 
 
+@pytest.mark.parametrize(
+    ("floor", "verdict"), [(0.55, Verdict.FAIL), (0.69, Verdict.INCONCLUSIVE), (0.75, Verdict.INCONCLUSIVE)]
+)
+def test_an_attack_that_tells_retrained_models_from_each_other_convicts_no_remedy(
+    floor: float, verdict: Verdict
+) -> None:
+    conclusion = with_remedy(
+        PASSED,
+        remedy=measured(2.5, (0.84, 0.69, 1.0)),
+        untouched=measured(0.6),
+        floor=measured(1.5, (floor, floor - 0.15, floor + 0.15)),
+    )
+    assert conclusion.verdict is verdict
+    assert ("too few data" in conclusion.reason) == (verdict is Verdict.INCONCLUSIVE)
+    assert conclusion.reason.startswith("cannot be distinguished") == (verdict is Verdict.INCONCLUSIVE)
+
+
 def test_the_reason_says_how_far_the_remedy_ended_beside_untouched_models() -> None:
     conclusion = with_remedy(PASSED, remedy=measured(0.18), untouched=measured(0.5), floor=measured(0.2))
     assert "0.9 times the floor away from retraining (untouched: 2.5 times)" in conclusion.reason
