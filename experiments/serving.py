@@ -5,14 +5,12 @@ in SQLite and one thread. One client deletes one sample after the other, ten mil
 earlier deletions out meanwhile. Then it asks for predictions of one row, and of 256 rows, in JSON and in Arrow, and for those
 of 64 batches of 256 rows in one Arrow stream. The rows of a second are compared with those of the modules, stacked and called
 by hand in one process. Then 32 clients delete samples as fast as they are answered. The clients share the machine's cores
-with the service. Last, predictions alone are asked for in three places, one after the other: of one process, and of Ray Serve
-on this machine with one and with two replicas; by one client, and by eight at once.
+with the service.
 
 Conclusion: predictions of one row take a few milliseconds over HTTP, most of them outside the model. A deletion is
 acknowledged after one commit. Its repair runs in a process of its own, which shares the cores: many clients at once are bound
 by the work around the commits. In Arrow, batches cost a part of what they cost in JSON, and streams of many batches come
-nearer to the modules by hand. On two cores Ray Serve answers several times fewer: each call passes through two more
-processes, which share the cores with the replicas, and a second replica adds little.
+nearer to the modules by hand.
 """
 
 import asyncio
@@ -48,14 +46,6 @@ BATCH = 256
 STREAMS = {"arrow": 1, "arrow_of_many": 64}
 """Record batches of an Arrow stream."""
 CLIENTS = 32
-PLACES: dict[str, tuple[str, ...]] = {
-    "one_process": ("--on", "local"),
-    "ray_serve_1": ("--on", "ray", "--replicas", "1"),
-    "ray_serve_2": ("--on", "ray", "--replicas", "2"),
-}
-"""Place of the service -> options of `raymu serve`."""
-CALLERS = 8
-"""Clients that ask each place for batches at once."""
 HIDDEN = 64
 
 
@@ -170,37 +160,6 @@ async def measure(
     }
 
 
-async def measure_place(port: int, rows: npt.NDArray[np.float32], sizes: Sizes) -> dict[str, Any]:
-    """Measure predictions of one client, and of several at once."""
-    await until_ready(port)
-
-    async def predict(through: HttpClient, count: int) -> float:
-        body = {"features": rows[:count].tolist()}
-        return await timed(lambda: through.post("/v1/predictions", body), 200)
-
-    clients = [await HttpClient.connect(port) for _ in range(CALLERS)]
-    for client in clients * 3:  # every replica has loaded its models then
-        await predict(client, BATCH)
-    row_s = [await predict(clients[0], 1) for _ in range(sizes.predictions)]
-    batch_s = [await predict(clients[0], BATCH) for _ in range(max(10, sizes.predictions // 10))]
-    each = max(5, sizes.predictions // 40)
-
-    async def predict_each(client: HttpClient) -> None:
-        for _ in range(each):
-            await predict(client, BATCH)
-
-    started = time.perf_counter()
-    await asyncio.gather(*map(predict_each, clients))
-    seconds = time.perf_counter() - started
-    for client in clients:
-        client.close()
-    return {
-        "one_row": spread(row_s),
-        "batches": {**spread(batch_s), "rows_per_second": round(BATCH / float(np.median(batch_s)))},
-        "callers": {"clients": CALLERS, "rows_per_second": round(CALLERS * each * BATCH / seconds)},
-    }
-
-
 async def predict_streams(
     client: HttpClient, rows: npt.NDArray[np.float32], batches: int, sizes: Sizes
 ) -> dict[str, Any]:
@@ -243,23 +202,9 @@ def summary(result: Mapping[str, Any]) -> str:
         f"{row['median_ms']:.1f} ms (99 of 100 within {row['p99_ms']:.1f} ms), batches of {batches['rows']} rows "
         f"{batches['rows_per_second']:,} rows a second in JSON, {batches['of_by_hand']:.3f}x the stacked modules by hand, "
         f"{result['arrow']['of_by_hand']:.3f}x in Arrow, and {result['arrow_of_many']['of_by_hand']:.3f}x in streams of "
-        f"{STREAMS['arrow_of_many']} batches; {places(result['places'])}; load of "
+        f"{STREAMS['arrow_of_many']} batches; load of "
         f"the machine {result['load_before']} before"
     )
-
-
-def places(result: Mapping[str, Any]) -> str:
-    """Say what each place answers, the first as it is and the others compared with it."""
-    first = result["one_process"]
-    texts = [
-        f"{name.replace('_', ' ')}: a row in {place['one_row']['median_ms']:.1f} ms (99 of 100 within "
-        f"{place['one_row']['p99_ms']:.1f} ms), {place['batches']['rows_per_second']:,} rows a second of one client "
-        f"({place['batches']['rows_per_second'] / first['batches']['rows_per_second']:.2f}x) and "
-        f"{place['callers']['rows_per_second']:,} of {place['callers']['clients']} "
-        f"({place['callers']['rows_per_second'] / first['callers']['rows_per_second']:.2f}x)"
-        for name, place in result.items()
-    ]
-    return "; ".join(texts)
 
 
 EXPERIMENT = Experiment(name="serving", doc=__doc__, results=("serving.json",), summary=summary)
@@ -290,13 +235,6 @@ def main() -> None:
             by_hand = rows_by_hand(run, rows, 10 if arguments.smoke else 200)
         with service(folder / "run", folder) as (port, process):
             result = asyncio.run(measure(port, process, iter(ids.tolist()), rows, sizes))
-        pq.write_table(table.slice(0, 2000), folder / "few.parquet")  # predictions take as long, whatever was learned
-        tree |= {"data": {"train": str(folder / "few.parquet")}, "cluster": {"fleet": "auto"}}
-        raymu.train(Config.parse(tree), str(folder / "anywhere")).close()
-        result["places"] = {}
-        for place, options in PLACES.items():
-            with service(folder / "anywhere", folder, *options) as (port, process):
-                result["places"][place] = asyncio.run(measure_place(port, rows, sizes))
     for name in ("batches", *STREAMS):
         result[name]["of_by_hand"] = round(result[name]["rows_per_second"] / by_hand, 3)
     write_document(EXPERIMENT.results[0], {"load_before": round(load, 1), **result}, is_smoke=arguments.smoke)

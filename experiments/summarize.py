@@ -55,6 +55,7 @@ SEPARATE = (
     "beside_sisa",
     "beside_torchunlearn",
     "serving",
+    "serving_on_ray",
     "storage_under_load",
 )
 """Scripts with options of their own."""

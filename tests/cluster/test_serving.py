@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -22,6 +23,7 @@ from raymu.api import Run
 from raymu.core.verdict import Verdict
 from raymu.web.arrow_stream import MEDIA_TYPE
 from raymu.web.tokens import Role, Tokens
+from tests.support.certificates import write_certificate
 from tests.support.cluster_process import StartedCluster, end, wait_until
 from tests.support.examples import make_config, train_run, write_samples
 
@@ -43,7 +45,8 @@ serve.run(Other.bind(), name="other", route_prefix="/other")
 class Service:
     """`raymu serve`, in a process that joined a cluster."""
 
-    def __init__(self, cluster: StartedCluster, folder: Path, *options: str) -> None:
+    def __init__(self, cluster: StartedCluster, folder: Path, *options: str, certificate: Path | None = None) -> None:
+        self._tls = None if certificate is None else ssl.create_default_context(cafile=certificate)
         tokens = Tokens(folder / "tokens.json")
         names = {role: f"{role}-{len(tokens.all())}" for role in (Role.REQUESTER, Role.PREDICTOR)}
         self.tokens = {role: tokens.create(name, role) for role, name in names.items()}
@@ -76,7 +79,7 @@ class Service:
             headers["Authorization"] = f"Bearer {self.tokens[role]}"
         request = urllib.request.Request(self.url + path, body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=60, context=self._tls) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -221,8 +224,11 @@ def test_replicas_predict_and_never_from_what_was_revoked(cluster: StartedCluste
 
 @pytest.mark.nightly
 def test_others_on_ray_serve_are_left_alone(cluster: StartedCluster, folder: Path) -> None:
-    service = Service(cluster, folder, "--on", "ray", "--replicas", "1")
+    certificate, key = write_certificate(folder, "localhost")
+    tls = ("--host", "localhost", "--tls-cert", str(certificate), "--tls-key", str(key))
+    service = Service(cluster, folder, "--on", "ray", "--replicas", "1", *tls, certificate=certificate)
     try:
+        assert service.url.startswith("https://localhost:")
         other = end(cluster.begin_python("-c", OTHER, cwd=folder, RAY_ADDRESS=cluster.address))
         assert other.code == 0, other.err
         assert service.call("/other") == (200, b"other")
@@ -230,6 +236,14 @@ def test_others_on_ray_serve_are_left_alone(cluster: StartedCluster, folder: Pat
         assert second.code == 2
         assert "Ray Serve is up on this cluster, for" in json.loads(second.out)["error"]
         assert len(second.err.splitlines()) == 1
+
+        status, accepted = service.delete("case 2")
+        assert status == 202
+        for ingress in cluster.processes("ray::ServeReplica:raymu:ingress"):
+            ingress.kill()
+        request_id = accepted["runs"][0]["request_id"]
+        wait_until(lambda: service.stage(request_id) == "settled", "the next ingress carries it out")
+        assert service.delete("case 2") == (status, accepted)
         assert service.predict()[0] == 200
 
         service.process.send_signal(signal.SIGTERM)
