@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from raymu.new_run import train
     from raymu.restored_run import restore
     from raymu.service.audit.forget_set import AuditScope
+    from raymu.service.audit.snapshot_report import SnapshotScope
     from raymu.service.planning.forecast import Forecast
     from raymu.service.requests.revocation import Revocation, SubmissionResult
     from raymu.service.verify.verify import Verification
@@ -38,6 +39,7 @@ __all__ = [
     "Revocation",
     "Run",
     "Search",
+    "SnapshotScope",
     "SubmissionResult",
     "Task",
     "Verification",
@@ -58,6 +60,7 @@ _MODULES: Mapping[str, str] = {
     "Revocation": "raymu.service.requests.revocation",
     "Run": "raymu.api",
     "Search": "raymu.core.tuning",
+    "SnapshotScope": "raymu.service.audit.snapshot_report",
     "SubmissionResult": "raymu.service.requests.revocation",
     "Task": "raymu.training.tasks.task",
     "Verification": "raymu.service.verify.verify",

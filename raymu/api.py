@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from raymu.service.audit.document import AuditDocument
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.audit.report import AuditReport
+    from raymu.service.audit.snapshot_report import SnapshotReport, SnapshotScope
     from raymu.service.backup import Backup
     from raymu.service.coordinator.client import CoordinatorClient
     from raymu.service.export import Export
@@ -590,7 +591,35 @@ class Run(ShownRecord):
         self._count("audit", report)
         return report
 
-    def audit_document(self, report: AuditReport) -> dict[str, Any]:
+    def audit_two_snapshots(
+        self,
+        scope: SnapshotScope | None = None,
+        *,
+        progress: Count = no_count,
+        phase: PhaseListener = no_phase,
+    ) -> SnapshotReport:
+        """Measure how well deleted samples are found from predictions before and after. Nothing is written.
+
+        Samples of the run are deleted in memory, one by one and in groups. It is a measurement: nothing passes or fails.
+
+        Args:
+            scope: How much is measured, and how large a group is; the usual measurement by default.
+            progress: Called with the number of repaired shards and the number of all.
+            phase: Called with the name of each part of the work when it begins.
+
+        Raises:
+            RaymuError: RequestInvalid, DeviceUnavailable, FileMissing, FileCorrupt.
+        """
+        from raymu.service.audit.snapshot_report import SnapshotScope
+        from raymu.service.audit.two_snapshots import audit_two_snapshots
+
+        self.require_not_rolled_back()
+        with counts_shown("repair", progress, phase) as (count, begin), self._backend.audit_runner() as run_tasks:
+            return audit_two_snapshots(
+                self._store, scope or SnapshotScope(), run_tasks=run_tasks, progress=count, phase=begin
+            )
+
+    def audit_document(self, report: AuditReport | SnapshotReport) -> dict[str, Any]:
         """Return an audit as a document that names this run and its state, signed if the signing key can be read."""
         from raymu.service.audit.document import audit_document
 
@@ -648,7 +677,7 @@ class Run(ShownRecord):
         *,
         data: str | Path | None = None,
         verify: bool = False,
-        audit: AuditReport | str | Path | None = None,
+        audit: AuditReport | SnapshotReport | str | Path | None = None,
         progress: Progress = no_progress,
     ) -> RunReport:
         """Return the page of the run, as `raymu report` writes it. A notebook shows it; `write` puts it into a file.

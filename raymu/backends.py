@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from raymu.data.row_stream import RowStream
     from raymu.data.table_stream import TableStream
-    from raymu.service.audit.audit import RunTasks
+    from raymu.service.audit.tasks import RunAuditTasks
     from raymu.service.coordinator.client import CoordinatorClient
     from raymu.service.placed_samples import PlacedRows
     from raymu.service.placement import Placement
@@ -57,7 +57,7 @@ class Backend(Protocol):
         """
         ...
 
-    def audit_runner(self) -> AbstractContextManager[RunTasks]:
+    def audit_runner(self) -> AbstractContextManager[RunAuditTasks]:
         """Return a context whose value runs the training tasks of an audit. Raises DeviceUnavailable."""
         ...
 
@@ -111,8 +111,8 @@ class LocalBackend:
 
         return LocalClient(self.location, first, trust=self.trust)
 
-    def audit_runner(self) -> AbstractContextManager[RunTasks]:
-        from raymu.service.audit.audit import one_after_another
+    def audit_runner(self) -> AbstractContextManager[RunAuditTasks]:
+        from raymu.service.audit.tasks import one_after_another
 
         return nullcontext(one_after_another)
 
@@ -160,7 +160,7 @@ class RayBackend:
 
         return RayClient(self.location, self.cluster, first, trust=self.trust, take_over=self.take_over)
 
-    def audit_runner(self) -> AbstractContextManager[RunTasks]:
+    def audit_runner(self) -> AbstractContextManager[RunAuditTasks]:
         from raymu.runtime.audit import audit_runner
 
         return audit_runner(self.cluster)
@@ -232,7 +232,7 @@ class ChosenBackend:
             say_fleet(FleetChoice(fleet="local", reason=str(problem), is_forecast=True))
             return local.open_client(first)
 
-    def audit_runner(self) -> AbstractContextManager[RunTasks]:
+    def audit_runner(self) -> AbstractContextManager[RunAuditTasks]:
         """Return what runs the tasks of an audit, which trains many models: as a training of the run, several times."""
         choice = self.choose(Rebuild(), times=_AUDIT_TRAININGS)
         say_fleet(choice)

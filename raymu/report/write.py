@@ -17,6 +17,7 @@ from raymu.report.training_summary import file_name
 from raymu.report.view import view_of
 from raymu.service.audit.document import AuditDocument, audit_document, check_audit, read_audit
 from raymu.service.audit.report import AuditReport
+from raymu.service.audit.snapshot_report import SnapshotReport
 from raymu.service.shard.messages import Progress, no_progress
 from raymu.shown_record import ShownRecord
 from raymu.store.run import RunStore
@@ -108,7 +109,7 @@ def make_report(
     *,
     data: str | None = None,
     is_verified: bool = False,
-    audit: Path | AuditReport | None = None,
+    audit: Path | AuditReport | SnapshotReport | None = None,
     progress: Progress = no_progress,
 ) -> RunReport:
     """Make the page of a run. Nothing is written.
@@ -169,9 +170,9 @@ def _check_place(out: Path, reads: dict[str, Any], location: str) -> None:
     require_ending(out, _ENDINGS)
 
 
-def _checked(store: RunStore, audit: Path | AuditReport) -> AuditDocument:
+def _checked(store: RunStore, audit: Path | AuditReport | SnapshotReport) -> AuditDocument:
     """Check an audit against the run. Raises RequestInvalid."""
-    if isinstance(audit, AuditReport):
+    if not isinstance(audit, Path):
         return check_audit(store, json.loads(json.dumps(audit_document(store, audit))), source="the audit")
     return read_audit(store, audit)
 

@@ -181,10 +181,10 @@ class RunMetrics:
         self._service.ready.labels(run=self._run_id).set(float(self._is_working and self._is_read))
 
     def _count_audits(self) -> None:
-        verdicts: list[Verdict] = []
+        verdicts: list[Verdict | None] = []
         for path in self._service.audits:
             with suppress(RaymuError):  # it is of another run, or is being written
-                verdicts.append(read_audit(self._store, path).verdict)
+                verdicts.append(read_audit(self._store, path).verdict)  # None of a measurement
         for verdict in Verdict:
             self._service.shown_audits.labels(run=self._run_id, verdict=verdict).set(verdicts.count(verdict))
 

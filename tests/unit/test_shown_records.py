@@ -9,6 +9,7 @@ from raymu.core.verdict import Verdict
 from raymu.service.verify.verify import Verification
 from tests.support.audit_documents import audit_of_many
 from tests.support.shown_results import a_forecast, a_receipt, a_status, a_tuning
+from tests.support.snapshot_reports import snapshot_report
 
 RECORDS = (
     a_receipt(),
@@ -16,6 +17,7 @@ RECORDS = (
     a_status(),
     a_tuning(),
     audit_of_many(3),
+    snapshot_report(),
     Verification(verdict=Verdict.PASS, generation=3, anchor="12:" + "ab" * 32, checks=()),
 )
 

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from raymu.core.arrays import Floats, Labels, Mask
 from raymu.core.audit.attacks import Scores
 from raymu.core.audit.roc import CONFIDENCE, Estimate, clopper_pearson, has_enough_for_tpr
-from raymu.core.verdict import Verdict
 
 DRAWS = 1000
 """Resamples of a bootstrap."""
+_TOP = 4.0
+"""Multiple of a false positive rate within which the threshold of nearly every resample is reached."""
 _LEAST_PROBABILITY = 1e-7
 """Answers are rounded to float32."""
 
@@ -157,26 +158,11 @@ def snapshot_figures(scored: ScoredChanges, *, seed: int) -> SnapshotFigures:
     named = _named(scored)
     deleted = int(scored.is_deleted.sum())
     return SnapshotFigures(
-        auc=_auc_estimate(curve.aucs(counts), deleted),
+        auc=_auc_estimate(_areas(scored, counts), deleted),
         tpr_at_1_percent=_rate_estimate(rates[0.01], deleted),
         tpr_at_0_1_percent=_rate_estimate(rates[0.001], deleted),
         named=_named_estimate(named, counts),
     )
-
-
-def snapshot_verdict(auc: Estimate, unprotected: Estimate) -> Verdict:
-    """Decide whether an attacker finds deleted samples among kept ones.
-
-    Args:
-        auc: Of the attack on what is shown.
-        unprotected: Of the attack on single deletions with all probabilities. If even that one guesses, nothing is shown.
-
-    Returns:
-        FAIL if the attacker does, PASS if only the attack without protection does, INCONCLUSIVE otherwise.
-    """
-    if auc.low > 0.5:
-        return Verdict.FAIL
-    return Verdict.PASS if unprotected.low > 0.5 else Verdict.INCONCLUSIVE
 
 
 def _drawn_counts(changes: int, *, seed: int) -> Floats:
@@ -208,30 +194,55 @@ class _Curve:
             ends=np.flatnonzero(last) + 1,
         )
 
-    def aucs(self, counts: Floats) -> Floats:
-        """Return the area of each resample. counts: (resamples, changes)"""
-        areas = np.empty(len(counts))
-        for number, weights in enumerate(counts):
-            deleted, others = self._rates(weights)
-            steps = np.diff(others, prepend=0.0)
-            areas[number] = (steps * (deleted + np.concatenate([[0.0], deleted[:-1]])) / 2.0).sum()
-        return areas
-
     def tprs(self, fpr: float, counts: Floats) -> Floats:
-        """Return the true positive rate of each resample, at the lowest threshold with at most the false positive rate."""
+        """Return the true positive rate of each resample, at the lowest threshold with at most the false positive rate.
+
+        Args:
+            fpr: The false positive rate.
+            counts: (resamples, changes).
+        """
+        all_deleted, all_others = (
+            counts @ np.bincount(self.change, weights=weights, minlength=counts.shape[1])
+            for weights in (self.is_deleted, 1.0 - self.is_deleted)
+        )
+        ends = self.ends
         rates = np.empty(len(counts))
+        top = int(np.searchsorted(np.cumsum(1.0 - self.is_deleted), _TOP * fpr * (1.0 - self.is_deleted).sum())) + 1
         for number, weights in enumerate(counts):
-            deleted, others = self._rates(weights)
-            level = int(np.searchsorted(others, fpr + 1e-12, side="right"))
-            rates[number] = deleted[level - 1] if level else 0.0
+            for reached in (
+                ends[: np.searchsorted(ends, top, side="right")],
+                ends,
+            ):  # mostly the first levels are enough
+                deleted, others = self._counted(weights, reached)
+                level = int(np.searchsorted(others, (fpr + 1e-12) * all_others[number], side="right"))
+                if level < len(reached):
+                    break
+            rates[number] = deleted[level - 1] / all_deleted[number] if level else 0.0
         return rates
 
-    def _rates(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Return the shares of deleted samples, and of others, with at least the score of each level."""
-        weight = weights[self.change]
-        deleted = np.cumsum(weight * self.is_deleted)[self.ends - 1]
-        others = np.cumsum(weight * (1.0 - self.is_deleted))[self.ends - 1]
-        return deleted / deleted[-1], others / others[-1]
+    def _counted(self, weights: Floats, ends: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return the weight of deleted samples, and of others, with at least the score of each level."""
+        if not len(ends):
+            return np.zeros(0), np.zeros(0)
+        places = slice(0, ends[-1])
+        weight = weights[self.change[places]]
+        is_deleted = self.is_deleted[places]
+        return np.cumsum(weight * is_deleted)[ends - 1], np.cumsum(weight * (1.0 - is_deleted))[ends - 1]
+
+
+def _areas(scored: ScoredChanges, counts: Floats) -> Floats:
+    """Return the area under the curve of each resample. counts: (resamples, changes)"""
+    deleted, changes = scored.change[scored.is_deleted], scored.changes
+    # Pairs in which a deleted sample of one change scores above a kept one of another. Ties count half.
+    above = np.empty((changes, changes))
+    others = np.empty(changes)
+    for number in range(changes):
+        scores = np.sort(scored.scores[~scored.is_deleted & (scored.change == number)])
+        sides = [np.searchsorted(scores, scored.scores[scored.is_deleted], side=side) for side in ("left", "right")]
+        above[:, number] = np.bincount(deleted, weights=(sides[0] + sides[1]) / 2.0, minlength=changes)
+        others[number] = len(scores)
+    pairs = (counts @ np.bincount(deleted, minlength=changes)) * (counts @ others)
+    return ((counts @ above) * counts).sum(axis=1) / pairs
 
 
 def _named(scored: ScoredChanges) -> Floats:

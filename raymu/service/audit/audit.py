@@ -9,11 +9,11 @@ from raymu.data.tables import FeatureTable, read_labelled
 from raymu.errors import ConfigInvalid, RequestInvalid
 from raymu.service.audit.forget_set import AuditScope, ForgottenSamples, find_forgotten
 from raymu.service.audit.remedy import remedy_of_shard
-from raymu.service.audit.repetition import train_audited
 from raymu.service.audit.report import AuditReport, RequestAudit
 from raymu.service.audit.samples import assemble_samples
 from raymu.service.audit.shard_models import TWINS, ShardModels, audit_tasks, score_models
 from raymu.service.audit.statistics import audit_accuracy, audit_request, audit_shard, retained_baseline
+from raymu.service.audit.tasks import RunTasks, one_after_another
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
 from raymu.training.audit.remedy import AuditedRemedy
@@ -26,8 +26,6 @@ LEVEL = 0.05
 MIN_SHADOW_MODELS = 4
 MIN_REPETITIONS = 3
 
-RunTasks = Callable[[Sequence[AuditTask]], Iterable[AuditedModel]]
-"""Trains the models of some tasks, and yields them in the order of the tasks."""
 Progress = Callable[[int, int], None]
 """Called with the number of trained models, from 0 on, and their total number."""
 Phase = Callable[[str], None]
@@ -39,11 +37,6 @@ PHASES: Mapping[ModelKind, str] = {
     ModelKind.SHADOW: "shadow models",
 }
 """Names of the phases in which the models of each kind are trained."""
-
-
-def one_after_another(tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
-    """Train the models in this process."""
-    return (train_audited(task.samples, task.kind, task.number, task.remedy) for task in tasks)
 
 
 def no_progress(_done: int, _total: int) -> None:

@@ -13,12 +13,13 @@ from raymu.core.verdict import Verdict
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RequestInvalid
 from raymu.input_file import read_input
 from raymu.service.audit.report import AuditReport
+from raymu.service.audit.snapshot_report import SnapshotReport
 from raymu.store.codec import canonical_json, from_json, parse_json, to_tree
 from raymu.store.run import RunStore
 from raymu.store.signed_document import SIGNATURE, is_signed_by, signed
 from raymu.text import one_line
 
-SCHEMA, VERSION = "raymu.audit", 1
+SCHEMA, SNAPSHOTS_SCHEMA, VERSION = "raymu.audit", "raymu.two_snapshots", 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,8 @@ class AuditDocument:
     """Number of the audited generation."""
     served: int
     """Number of the generation that the run serves now."""
-    verdict: Verdict
+    verdict: Verdict | None
+    """None of an audit with two snapshots, which is a measurement."""
     is_signed: bool
     """Whether the run's key signed it. Without a signature anyone can have written it."""
 
@@ -38,7 +40,12 @@ class AuditDocument:
         """Say in one line what it is an audit of, and what vouches for it."""
         now = "" if self.generation == self.served else f"; the run serves {self.served}"
         signature = "signed by the run's key" if self.is_signed else "not signed, so that anyone can have written it"
-        return f"audit of generation {self.generation}{now}; {signature}"
+        return f"{self.kind} of generation {self.generation}{now}; {signature}"
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        return "audit with two snapshots" if self.verdict is None else "audit"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +62,15 @@ class _Stated:
     together: _Together
 
 
-def audit_document(store: RunStore, report: AuditReport) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """The facts that every audit with two snapshots has."""
+
+    generation: int
+    rows: tuple[dict[str, Any], ...]
+
+
+def audit_document(store: RunStore, report: AuditReport | SnapshotReport) -> dict[str, Any]:
     """Return the document of an audit, signed if the signing key can be read.
 
     Raises:
@@ -69,7 +84,7 @@ def audit_document(store: RunStore, report: AuditReport) -> dict[str, Any]:
     except (FileMissing, FileUnreadable):  # an auditor may have a copy without the key, or may not read it
         signing_key, public_key = None, None
     facts = {
-        "schema": SCHEMA,
+        "schema": SCHEMA if isinstance(report, AuditReport) else SNAPSHOTS_SCHEMA,
         "version": VERSION,
         "run": store.manifest.run_id,
         "manifest_sha256": manifests[report.generation],
@@ -96,7 +111,7 @@ def read_audit(store: RunStore, path: Path) -> AuditDocument:
 def check_audit(store: RunStore, tree: dict[str, Any], *, source: str) -> AuditDocument:
     """Check the document of an audit against the run. source: what messages call it. Raises as `read_audit`."""
     path = source
-    if tree.get("schema") != SCHEMA:
+    if tree.get("schema") not in (SCHEMA, SNAPSHOTS_SCHEMA):
         raise RequestInvalid(
             f"{path}: is not an audit that says of which run it is, as those of raymu 0.1 do not; "
             "give what `raymu audit RUN --json` prints"
@@ -113,19 +128,26 @@ def check_audit(store: RunStore, tree: dict[str, Any], *, source: str) -> AuditD
     is_signed = tree.get(SIGNATURE) is not None
     if is_signed and not _is_signed(store, tree):
         raise RequestInvalid(f"{path}: was changed, or signed by another key than the run's; run `raymu audit` again")
+    is_measured = tree["schema"] == SNAPSHOTS_SCHEMA
     try:
-        report: _Stated = from_json(_Stated, canonical_json(tree), source=path)
+        report: _Stated | _Measured = from_json(
+            _Measured if is_measured else _Stated, canonical_json(tree), source=path
+        )
     except FileCorrupt as error:
         raise RequestInvalid(f"{path}: is {one_line(error.problem)}; run `raymu audit` again") from error
     manifests, requests, served = _recorded(store)
-    unknown = sorted({*report.together.request_ids} - requests)
+    unknown = sorted({*report.together.request_ids} - requests) if isinstance(report, _Stated) else []
     if unknown or tree.get("manifest_sha256") != manifests.get(report.generation):
         raise RequestInvalid(
             f"{path}: is an audit of a state that the run never had (generation {report.generation}); it belongs to "
             "another copy of the run, or the run was rolled back: see `raymu verify`"
         )
     return AuditDocument(
-        tree=tree, generation=report.generation, served=served, verdict=report.verdict, is_signed=is_signed
+        tree=tree,
+        generation=report.generation,
+        served=served,
+        verdict=report.verdict if isinstance(report, _Stated) else None,
+        is_signed=is_signed,
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,11 +50,12 @@ def train_audited(
     )
 
 
-class _MemoryFiles:
+class MemoryFiles:
     """Files of one shard that exist in memory alone."""
 
-    def __init__(self) -> None:
-        self._payloads: dict[FileRef, bytes] = {}
+    def __init__(self, payloads: Mapping[FileRef, bytes] | None = None) -> None:
+        """Begin with some files, which are read from the run."""
+        self._payloads: dict[FileRef, bytes] = dict(payloads or {})
 
     def write(self, shard: int, name: str, payload: bytes) -> FileRef:
         """Keep a file of the shard."""
@@ -87,7 +88,7 @@ class _Repetition:
         self._samples, self._remedy = samples, remedy
         self._spec = samples.spec_of(ModelKind.BEFORE, number)
         self._members = samples.samples.where(samples.members(ModelKind.BEFORE, number))
-        self._files = _MemoryFiles()
+        self._files = MemoryFiles()
         self._references = tuple(self._reference_files())
         self._lineage: ShardLineage | None = None
 

@@ -18,10 +18,11 @@ from raymu.core.audit.forgetting import FloorRatio
 from raymu.core.records import Remedy, SampleId
 from raymu.core.verdict import Verdict
 from raymu.service.audit import audit as auditing
-from raymu.service.audit.audit import audit, one_after_another
+from raymu.service.audit.audit import audit
 from raymu.service.audit.forget_set import AuditScope
 from raymu.service.audit.report import ROW_NAMES, AuditReport, RemedyAudit
 from raymu.service.audit.shard_models import TWINS
+from raymu.service.audit.tasks import one_after_another
 from raymu.service.shard import shard_patcher
 from raymu.store.anchors import VARIABLE
 from raymu.store.codec import to_tree

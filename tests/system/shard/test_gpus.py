@@ -11,8 +11,9 @@ import torch
 from raymu.config import Config
 from raymu.core.verdict import Verdict
 from raymu.data.tables import read_test_data
-from raymu.service.audit.audit import audit, one_after_another
+from raymu.service.audit.audit import audit
 from raymu.service.audit.forget_set import AuditScope
+from raymu.service.audit.tasks import one_after_another
 from raymu.service.planning.profile import profile
 from raymu.service.prediction import Ensemble
 from raymu.service.shard.messages import no_progress

@@ -16,7 +16,10 @@ from raymu.config import Config
 from raymu.core.records import Exactness
 from raymu.data.tables import read_features
 from raymu.errors import ConfigInvalid, RequestInvalid
+from raymu.service.audit.snapshot_report import SnapshotScope
+from raymu.service.audit.two_snapshots import audit_two_snapshots
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
+from raymu.store.run import RunStore
 from tests.support.examples import repaired_weights
 
 CODE = "tests.unit.training.own_task"
@@ -126,6 +129,8 @@ def test_what_has_no_meaning_for_numbers_says_so(trained: dict[str, Path]) -> No
     data = str(trained["regression"].parent / "all.parquet")
     with pytest.raises(RequestInvalid, match=r"which has no meaning for task\.target regression"):
         run.audit(AuditScope(data=data))
+    with pytest.raises(RequestInvalid, match="probabilities of classes, which regression has not"):
+        audit_two_snapshots(RunStore(run.location), SnapshotScope())
     with pytest.raises(RequestInvalid, match="a search scores the accuracy of classes"):
         TuningObjective(
             ObjectiveSpec(

@@ -2,16 +2,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from raymu.core.audit.roc import Estimate
 from raymu.core.audit.two_snapshots import (
     PAIR_FEATURES,
     AnswerPairs,
     ScoredChanges,
     pair_features,
     snapshot_figures,
-    snapshot_verdict,
 )
-from raymu.core.verdict import Verdict
 
 BEFORE = np.array([[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
 AFTER = np.array([[0.3, 0.4, 0.3], [0.6, 0.3, 0.1]])
@@ -58,7 +55,8 @@ def test_answers_of_other_samples_are_refused() -> None:
 
 def test_a_planted_effect_is_found_and_each_figure_says_so() -> None:
     figures = snapshot_figures(scored(8.0), seed=0)
-    assert figures.auc.low > 0.99
+    assert figures.auc.value == 1.0
+    assert figures.auc.low > 0.9
     assert figures.tpr_at_1_percent
     assert figures.tpr_at_1_percent.low > 0.9
     assert figures.tpr_at_0_1_percent
@@ -119,12 +117,3 @@ def test_a_rate_needs_enough_others() -> None:
     figures = snapshot_figures(scored(1.0, changes=20, others=100), seed=0)
     assert figures.tpr_at_1_percent is not None
     assert figures.tpr_at_0_1_percent is None
-
-
-@pytest.mark.parametrize(
-    ("low", "unprotected", "verdict"),
-    [(0.6, 0.6, Verdict.FAIL), (0.45, 0.6, Verdict.PASS), (0.45, 0.4, Verdict.INCONCLUSIVE)],
-)
-def test_a_pass_needs_a_control_that_is_found(low: float, unprotected: float, verdict: Verdict) -> None:
-    estimate, control = (Estimate(value=value + 0.05, low=value, high=0.9) for value in (low, unprotected))
-    assert snapshot_verdict(estimate, control) is verdict
