@@ -28,6 +28,7 @@ TOGETHER = (
     "traffic",
     "tuning",
     "forecast",
+    "two_snapshots",
     "throughput",
     "task_throughput",
     "scaling",
