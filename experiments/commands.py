@@ -6,10 +6,12 @@ alone. A first turn, which fills the page cache, is left out. Revocations of one
 process, with Ray already up, and with Ray started by the command. The phases of a training are those that `--json` prints.
 `raymu/core/fleet_choice.py` has the seconds of Ray's start that the choice of a fleet counts with: they are the phases
 "starting Ray", "starting the coordinator" and "waiting for the first stage" of the trainings on Ray, without those of one in
-this process. The load of the machine is kept with the result: wall seconds mean little where others compute.
+this process. What is neither training nor the start of Ray and of the coordinator is a share of the training's wall seconds.
+The load of the machine is kept with the result: wall seconds mean little where others compute.
 
 Conclusion: commands that compute nothing answer in the time that their imports take, and so does most of a revocation in the
-command's own process. On Ray, most of a command is the start of Ray and of its actors, which `fleet: auto` saves.
+command's own process. On Ray, most of a command is the start of Ray and of its actors, which `fleet: auto` saves. What a
+training in this process takes besides is imports, the reading of its table and the writing of its samples.
 """
 
 import argparse
@@ -192,7 +194,8 @@ def summary(result: Mapping[str, Any]) -> str:
     reading = ", ".join(f"{name} {commands[name]['wall_s']:.1f} s" for name in READING)
     own, up, started = (result[place]["revoke"]["wall_s"] for place in ("commands", "ray_up", "ray_started"))
     others = "; ".join(
-        f"{name}: {training['wall_s']:.1f} s, of which {training['phases'].get('training', 0.0):.1f} s train"
+        f"{name}: {training['wall_s']:.1f} s, of which {training['phases'].get('training', 0.0):.1f} s train and "
+        f"{training['neither_training_nor_ray']:.0%} is neither training nor the start of Ray"
         for name, training in result["trainings"].items()
     )
     return (

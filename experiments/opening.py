@@ -1,13 +1,16 @@
-"""How do the time and the memory of opening a run grow with the requests that are done?
+"""How do the time and the memory of opening a run, and of leaving it, grow with the requests that are done?
 
 Method: a run of 8 shards and 5 slices with a logistic model is trained. Then made-up requests for one sample are committed
 to its journal as a coordinator does: each is accepted, rewound, repaired, published and purged, and has a signed
 receipt. After 10 to 100,000 of them, one process reads the status of the run, and another takes it over as a coordinator
-does. Each of them opens the run from the newest snapshot and the 125 events after it. Up to 10,000 requests they open it
-once more without any snapshot and with the hash of the whole journal, as earlier versions did. CPU time, wall time, and peak
-memory above the imports.
+does. Each of them opens the run from the newest snapshot and the 125 events after it. Up to 10,000 requests, a third one
+takes the run over, commits one more request and leaves the run, which seals its journal: by the hashes of those parts of a
+file of 16 MiB or more that have changed. The leaving alone is measured. All of them do it once more as earlier versions did:
+without any snapshot, and with the hash of the whole journal. CPU time, wall time, and peak memory above the imports. The rows
+of the leaving are of a run of their own, on a busier machine.
 
-Conclusion: opening a run reads one snapshot and at most a few hundred events, however many requests are done.
+Conclusion: opening a run reads one snapshot and at most a few hundred events, however many requests are done. Leaving it
+hashes what one request has changed, once the journal is long.
 """
 
 import asyncio
@@ -44,6 +47,8 @@ from raymu.service.shard.messages import no_progress
 from raymu.service.snapshot import is_due, to_payload
 from raymu.service.status import status
 from raymu.store import run as run_module
+from raymu.store.journal import file_seal
+from raymu.store.journal.fencing import Fencing
 from raymu.store.journal.journal import Journal
 from raymu.store.journal.transaction import Transaction
 from raymu.store.receipts import sign_receipts
@@ -51,13 +56,14 @@ from raymu.store.run import RunStore
 
 REQUESTS, SMOKE_REQUESTS = (10, 100, 1_000, 10_000, 100_000), (20, 60)
 MOST_FROM_ALL_EVENTS = 10_000
-"""Requests up to which the run is also opened from all events."""
+"""Requests up to which the run is also opened from all events, and left."""
 SHARDS, SLICES = 8, 5
 GROUP, LAST = 1_000, 25
 """Most requests of one transaction here, which saves time, and the last ones, which no snapshot covers. Their events are
 those of requests that came one by one."""
-WHAT = {"status": "status", "takeover": "takeover"}
+WHAT = {"status": "status", "takeover": "takeover", "seal": "leaving"}
 HOW = {"snapshot": "from a snapshot", "all events": "from all events"}
+HOW_SEALED = {"snapshot": "by changed parts", "all events": "by the whole file"}
 
 
 class MadeUpRequests:
@@ -219,46 +225,61 @@ def _measure(sizes: tuple[int, ...]) -> Iterator[Row]:
         coordinator = Coordinator(store := RunStore(f"{folder}/run"), LocalFleet(store))
         asyncio.run(coordinator.train(no_progress))
         asyncio.run(coordinator.close())
-        done = 0
+        done, more = 0, 0
         for size in sizes:
             made_up = MadeUpRequests(RunStore(f"{folder}/run"))
-            made_up.number = done
+            made_up.number = done + more
             while done < size:
                 number = min(GROUP, size - done - LAST) if size - done > LAST else size - done
                 made_up.commit(number)
                 done += number
             made_up.close()
             journal_mb = (Path(folder) / "run" / "journal.sqlite").stat().st_size / 1e6
-            for what in WHAT:
+            for what in WHAT if size <= MOST_FROM_ALL_EVENTS else ("status", "takeover"):
                 for how in [*HOW][: 2 if size <= MOST_FROM_ALL_EVENTS else 1]:
-                    usage = _in_own_process(f"{folder}/run", what, how)
+                    more += what == "seal"
+                    usage = _in_own_process(f"{folder}/run", what, how, done + more)
                     row = {"requests": size, "what": what, "how": how, "journal_mb": journal_mb, **usage}
                     print(row, file=sys.stderr)
                     yield row
 
 
-def _in_own_process(location: str, what: str, how: str) -> Row:
+def _in_own_process(location: str, what: str, how: str, number: int) -> Row:
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_open, args=(location, what, how, sender))
+    process = context.Process(target=_open, args=(location, what, how, number, sender))
     process.start()
     usage: Row = receiver.recv()
     process.join()
     return usage
 
 
-def _open(location: str, what: str, how: str, sender: Any) -> None:
-    if how == "all events":
-        Journal.snapshot = lambda _journal: None  # type: ignore[method-assign,assignment]
-        run_module.MOST_HASHED_ON_OPENING = 2**60
-    store = RunStore(location)
-    work: Callable[[], object] = (
-        (lambda: status(store)) if what == "status" else (lambda: Coordinator(store, LocalFleet(store)))
-    )
+def _open(location: str, what: str, how: str, number: int, sender: Any) -> None:
+    work = _left_after_one(location, how, number) if what == "seal" else _opened(location, what, how)
     before, cpu, started = peak_bytes() / 1e6, time.process_time(), time.perf_counter()
     work()
     usage = {"cpu_s": time.process_time() - cpu, "seconds": time.perf_counter() - started}
     sender.send({**usage, "memory_mb": peak_bytes() / 1e6 - before})
+
+
+def _opened(location: str, what: str, how: str) -> Callable[[], object]:
+    if how == "all events":
+        Journal.snapshot = lambda _journal: None  # type: ignore[method-assign,assignment]
+        run_module.MOST_HASHED_ON_OPENING = 2**60
+    store = RunStore(location)
+    return (lambda: status(store)) if what == "status" else (lambda: Coordinator(store, LocalFleet(store)))
+
+
+def _left_after_one(location: str, how: str, number: int) -> Callable[[], object]:
+    """Take a run over that was closed, and commit one more request of this number. Returns what leaves the run."""
+    if how == "all events":
+        Fencing._known_parts = lambda *_: None  # type: ignore[method-assign]
+        file_seal.DIVIDED_FROM_BYTES = 2**60
+    MadeUpRequests(RunStore(location)).close()
+    made_up = MadeUpRequests(RunStore(location))
+    made_up.number = number - 1
+    made_up.commit(1)
+    return made_up.close
 
 
 def summary(rows: pd.DataFrame) -> str:
@@ -270,20 +291,22 @@ def summary(rows: pd.DataFrame) -> str:
         parts = [
             f"{what} {usages.loc[(requests, what, how)]['cpu_s']:.2f} s of CPU time and "
             f"{usages.loc[(requests, what, how)]['memory_mb']:.0f} MB"
-            for what in WHAT
+            for what in ("status", "takeover")
         ]
         cells.append(f"{count(int(requests))} requests, {HOW[how]}: {', '.join(parts)}")
-    return "; ".join(cells)
+    left = ", ".join(f"{usages.loc[(most, 'seal', how)]['cpu_s']:.3f} s {HOW_SEALED[how]}" for how in HOW_SEALED)
+    return "; ".join([*cells, f"leaving after {count(int(most))} requests and one more: {left}"])
 
 
 def draw(rows: pd.DataFrame) -> Figure:
     figure, (seconds, memory) = panels(1, 2, width=4.0)
     for index, (what, how) in enumerate((what, how) for what in WHAT for how in HOW):
         line = rows[(rows["what"] == what) & (rows["how"] == how)]
-        label = {"label": f"{WHAT[what]}, {HOW[how]}", **look(how, index)}
+        ways = HOW_SEALED if what == "seal" else HOW
+        label = {"label": f"{WHAT[what]}, {ways[how]}", **look(how, index)}
         seconds.plot(line["requests"], line["cpu_s"], **label)
         memory.plot(line["requests"], line["memory_mb"], **label)
-    for axes, text in ((seconds, "CPU time to open, s"), (memory, "memory to open, MB")):
+    for axes, text in ((seconds, "CPU time, s"), (memory, "memory, MB")):
         logarithmic_x(axes, sorted(rows["requests"].unique()))
         logarithmic_y(axes)
         axes.set_xlabel("requests that are done")
