@@ -249,7 +249,7 @@ class Coordinator:
         with _marking(results):
             for start in range(0, len(revocations), self._requests_per_commit):
                 group = revocations[start : start + self._requests_per_commit]
-                async with self._session.turn():
+                async with self._session.turn(is_urgent=True):
                     admit = partial(self._admission.admit, group, now=self._session.clock())
                     admissions = await self._session.offload(admit)
                     admitted = [admission for admission in admissions if isinstance(admission, AdmittedRequest)]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NoReturn, Protocol, TypeVar
 
 from raymu.errors import CoordinatorLost
+from raymu.service.coordinator.turns import Turns
 from raymu.store.run import RunStore
 
 Value = TypeVar("Value")
@@ -63,20 +64,23 @@ class Session:
         self.store, self.clock, self.offload = store, clock, offload
         self.journal, self.term = store.take_over()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = asyncio.Lock()
+        self._turns = Turns()
         self._has_left = False
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, *, is_urgent: bool = False) -> AsyncIterator[None]:
         """Wait for the turn to write, and keep it for the length of the context. Turns do not nest.
+
+        Args:
+            is_urgent: Come before the turns that others wait for, as somebody waits for the answer.
 
         Raises CoordinatorLost, or CoordinatorSuperseded, once the session has left the run: a write would open the journal
         again after its file was sealed.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # a local client runs each call in a loop of its own
-            self._loop, self._lock = loop, asyncio.Lock()
-        async with self._lock:
+            self._loop, self._turns = loop, Turns()
+        async with self._turns.turn(is_urgent=is_urgent):
             if self._has_left:
                 await self.raise_left()
             yield
