@@ -81,6 +81,10 @@ class RunRecord:
     """The JSON document of an audit of this run."""
     audit_source: str = ""
     """What it is an audit of, and what vouches for it."""
+    snapshots: Any = None
+    """The JSON document of an audit with two snapshots of this run."""
+    snapshots_source: str = ""
+    """What it is an audit of, and what vouches for it."""
 
 
 def read_run(
@@ -90,6 +94,7 @@ def read_run(
     measured: Measurement | None = None,
     verification: Verification | None = None,
     audit: AuditDocument | None = None,
+    snapshots: AuditDocument | None = None,
 ) -> RunRecord:
     """Read a run.
 
@@ -99,6 +104,7 @@ def read_run(
         measured: The accuracy to show.
         verification: The verification to show.
         audit: The audit to show, which was checked against the run.
+        snapshots: The audit with two snapshots to show, which was checked too.
 
     Raises:
         RunInvalid: The run is not trained.
@@ -126,6 +132,8 @@ def read_run(
         last_verdicts=store.verdicts.all(run=store.manifest.run_id),
         audit=audit.tree if audit else None,
         audit_source=str(audit) if audit else "",
+        snapshots=snapshots.tree if snapshots else None,
+        snapshots_source=str(snapshots) if snapshots else "",
     )
 
 

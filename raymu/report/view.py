@@ -23,6 +23,7 @@ from raymu.report.load import RunRecord
 from raymu.report.remedy_figure import RemedyFigure, remedy_figure, shown_audit
 from raymu.report.request_groups import RequestGroups, request_groups
 from raymu.report.requests import LATE, DeadlineStatus, RequestView, request_view
+from raymu.report.snapshot_summary import SnapshotSummary, snapshot_summary
 from raymu.report.training_summary import FactGroup, training_summary
 from raymu.service.status import Debt
 from raymu.service.waiting_group import GroupStatus
@@ -107,6 +108,8 @@ class ReportView:
     """A JSON document without row numbers; None if no file is given."""
     audit_source: str
     """What it is an audit of, and what vouches for it; empty without one."""
+    snapshots: SnapshotSummary | None
+    """An audit with two snapshots; None without one that has what the page shows."""
     remedy: RemedyFigure | None
     """The repeated remedy of the audit, if it has one."""
 
@@ -159,6 +162,7 @@ def view_of(record: RunRecord) -> ReportView:
         audit_summary=audit_summary(record.audit),
         audit=shown_audit(record.audit),
         audit_source=record.audit_source,
+        snapshots=snapshot_summary(record.snapshots, record.snapshots_source),
         remedy=remedy_figure(record.audit),
     )
 

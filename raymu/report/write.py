@@ -130,11 +130,13 @@ def make_report(
     """
     run.require_not_rolled_back()
     store = RunStore(run.location, trust=run.trust)
+    document = None if audit is None else _checked(store, audit)
     record = read_run(
         store,
         measured=_measure(run, data) if data else None,
         verification=run.verify(progress=progress) if is_verified else None,
-        audit=None if audit is None else _checked(store, audit),
+        audit=document if document and document.verdict else None,
+        snapshots=document if document and not document.verdict else None,
         now=datetime.now(UTC),
     )
     view = view_of(record)

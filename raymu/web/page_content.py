@@ -1,6 +1,7 @@
 """The content of the service's pages: what is late and due next, lists of requests, and the page of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nlargest
@@ -17,7 +18,7 @@ from raymu.report.receipt_document import ReceiptDocument
 from raymu.report.request_index import STATES, IndexedRequests, RequestIndex
 from raymu.report.requests import LATE, DeadlineStatus
 from raymu.report.view import view_of
-from raymu.service.audit.document import read_audit
+from raymu.service.audit.document import AuditDocument, read_audit
 from raymu.store.run import RunStore
 
 PER_PAGE = 50
@@ -164,16 +165,21 @@ class PageContent:
     def run_context(self, name: str, now: datetime) -> dict[str, Any]:
         """Return the content of the page of a run, which is its report. Raises RaymuError."""
         store = self._stores[name]
-        view = view_of(read_run(store, now=now, audit=self._audit_of(store)))
+        documents = list(self._audits_of(store))
+        view = view_of(
+            read_run(
+                store,
+                now=now,
+                audit=next((document for document in documents if document.verdict), None),
+                snapshots=next((document for document in documents if not document.verdict), None),
+            )
+        )
         return {"view": view, "key_fingerprint": view.key_fingerprint}
 
-    def _audit_of(self, store: RunStore) -> Any:
+    def _audits_of(self, store: RunStore) -> Iterator[AuditDocument]:
         for path in self._audits:
-            try:
-                return read_audit(store, path)
-            except RequestInvalid:  # it is of another run
-                continue
-        return None
+            with suppress(RequestInvalid):  # it is of another run
+                yield read_audit(store, path)
 
     def _verified(self, name: str) -> LastVerdict | None:
         store = self._stores[name]
