@@ -25,6 +25,8 @@ class OwnerPresence:
 
     def close(self) -> None:
         """Be gone."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else the thread that waits for connections takes one more
         self._listener.close()
         for connection in self._connections:
             connection.close()

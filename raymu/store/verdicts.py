@@ -31,11 +31,8 @@ class VerdictFiles:
             check: Which check.
             run: Id of the run: a copy of its keys may belong to another one.
         """
-        with suppress(FileMissing, FileCorrupt, FileUnreadable, RecursionError):
-            path = verdict_path(check)
-            source = self._files.display_path(path)
-            verdict: LastVerdict = unseal(LastVerdict, self._files.read(path), self._keys.hash_key, source=source)
-            return verdict if (verdict.run, verdict.check) == (run, check) else None
+        with suppress(FileMissing, FileUnreadable):
+            return self._own(check, run=run)
         return None
 
     def all(self, *, run: str) -> tuple[LastVerdict, ...]:
@@ -44,6 +41,20 @@ class VerdictFiles:
         return tuple(verdict for verdict in verdicts if verdict is not None)
 
     def foreign(self, *, run: str) -> list[str]:
-        """Return the paths of files in these places that no command wrote."""
-        paths = {check: verdict_path(check) for check in CHECKS}
-        return [path for check, path in paths.items() if self._files.exists(path) and self.read(check, run=run) is None]
+        """Return the paths of files in these places that no command wrote. A file that cannot be read now is not judged."""
+        return [verdict_path(check) for check in CHECKS if self._is_foreign(check, run=run)]
+
+    def _is_foreign(self, check: CheckName, *, run: str) -> bool:
+        with suppress(FileMissing, FileUnreadable):
+            return self._own(check, run=run) is None
+        return False
+
+    def _own(self, check: CheckName, *, run: str) -> LastVerdict | None:
+        """Return what a command wrote; None if the file is of anybody else. Raises FileMissing, FileUnreadable."""
+        path = verdict_path(check)
+        payload, source = self._files.read(path), self._files.display_path(path)
+        try:
+            verdict: LastVerdict = unseal(LastVerdict, payload, self._keys.hash_key, source=source)
+        except (FileCorrupt, RecursionError):
+            return None
+        return verdict if (verdict.run, verdict.check) == (run, check) else None

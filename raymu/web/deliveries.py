@@ -56,8 +56,9 @@ class Deliveries:
         self._ending.set()
         self._has_news.set()
         until = time.monotonic() + _CLOSING_S
-        for thread in (*self._threads, *self._calls):
-            thread.join(timeout=max(0.0, until - time.monotonic()))
+        for threads in (self._threads, self._calls):  # once the first have ended, no further call begins
+            for thread in list(threads):
+                thread.join(timeout=max(0.0, until - time.monotonic()))
         self._outbox.close()
 
     def _look(self) -> None:
@@ -76,7 +77,12 @@ class Deliveries:
             return False
         thread = threading.Thread(target=self._call, args=(work,), daemon=True)
         self._calls.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads: that may pass
+            self._calls.discard(thread)
+            self._free.release()
+            return False
         return True
 
     def _call(self, work: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ pytest.importorskip("fastapi")
 
 from raymu.errors import ConfigInvalid
 from raymu.store.journal.event_chain import ChainHead
+from raymu.web import deliveries as deliveries_module
 from raymu.web import outgoing
 from raymu.web.deliveries import Deliveries
 from raymu.web.outbox import Cursor, Message, Outbox
@@ -292,6 +293,34 @@ def test_a_dead_receiver_and_a_slow_one_delay_nobody_else(tmp_path: Path) -> Non
             deliveries.close()
         assert sorted(delivery.body for delivery in arrived) == [b"slow_0", b"slow_1", b"slow_2"], "each was sent once"
         assert quick_s < outgoing.READ_S, "nothing waited for the answer of another host"
+
+
+def test_a_host_for_which_the_system_had_no_thread_is_called_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(tmp_path / "state.sqlite")
+    began: list[threading.Thread] = []
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            began.append(self)
+            if len(began) in range(3, 6):  # after those of the deliveries themselves
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    with receiving() as quick, monkeypatch.context() as patch:
+        patch.setattr(deliveries_module, "MOST_HOSTS", 1)
+        deliveries = Deliveries(outbox, [], [Callbacks()], count_for=lambda _target: uncounted)
+        box = to(quick, "msg_1")
+        outbox.advance("run", Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0), box)
+        patch.setattr(deliveries_module.threading, "Thread", Thread)
+        deliveries.begin()
+        try:
+            arrived = quick.wait_for(lambda arrived: len(arrived) == 1, seconds=30)
+        finally:
+            deliveries.close()
+    assert [delivery.body for delivery in arrived] == [b"msg_1"]
+    assert [thread.ident for thread in began[2:5]] == [None] * 3
 
 
 def test_a_message_that_is_refused_for_good_holds_up_no_other(outbox: Outbox) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from raymu.core.verdict import LastVerdict, Verdict
+from raymu.errors import FileUnreadable
+from raymu.store.files.run_files import RunFiles
 from raymu.store.layout import kind_of, verdict_path
 from raymu.store.run import RunStore
+from raymu.store.verdicts import VerdictFiles
 from tests.support.manifests import MANIFEST
 
 RUN = MANIFEST.run_id
@@ -51,6 +54,17 @@ def test_a_verdict_of_another_run_and_one_that_was_moved_or_changed_count_as_non
     store.files.write(verdict_path("verify"), json.dumps(forged).encode())
     assert store.verdicts.all(run=RUN) == ()
     assert store.verdicts.foreign(run=RUN) == ["verdict-verify.json", "verdict-audit.json"]
+
+
+def test_a_file_that_cannot_be_read_now_is_no_verdict_and_is_not_called_foreign(store: RunStore) -> None:
+    class Unreadable(RunFiles):
+        def read(self, path: str) -> bytes:
+            raise FileUnreadable(path, "the storage does not answer")
+
+    store.verdicts.keep(PASSED)
+    unread = VerdictFiles(Unreadable(store.location), store.keys)
+    assert unread.all(run=RUN) == ()
+    assert unread.foreign(run=RUN) == []
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
