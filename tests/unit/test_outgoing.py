@@ -313,7 +313,7 @@ def test_a_host_for_which_the_system_had_no_thread_is_called_later(
         deliveries = Deliveries(outbox, [], [Callbacks()], count_for=lambda _target: uncounted)
         box = to(quick, "msg_1")
         outbox.advance("run", Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0), box)
-        patch.setattr(deliveries_module.threading, "Thread", Thread)
+        patch.setattr(threading, "Thread", Thread)
         deliveries.begin()
         try:
             arrived = quick.wait_for(lambda arrived: len(arrived) == 1, seconds=30)
