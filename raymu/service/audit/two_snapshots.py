@@ -39,6 +39,7 @@ from raymu.store.run import RunStore
 USUAL_GROUP = 16
 """Deletions of a group where the run's settings name no number."""
 MIN_CHANGES = 8
+_TOO_FEW = "this run has too few samples left to delete some and to hide them among others"
 
 _PHASES: Mapping[SnapshotRowName, str] = {"retrained": "retraining", "patched": "patching"}
 
@@ -69,7 +70,10 @@ def audit_two_snapshots(
     generation = _settled_generation(store)
     seed = derive_seed(store.config.partition.seed, "two snapshots")
     questions, features = _questions(store, generation, seed=seed)
-    if at_least > (most := most_deleted(questions)):
+    most = most_deleted(questions)
+    if not most:
+        raise RequestInvalid(_TOO_FEW)
+    if at_least > most:
         raise RequestInvalid(
             f"a group of {at_least} deletions needs more samples than this run has; --at-least {most} is the most"
         )
@@ -124,9 +128,11 @@ def _settled_generation(store: RunStore) -> Generation:
 
 
 def _questions(store: RunStore, generation: Generation, *, seed: int) -> tuple[Questions, Rows]:
-    """Choose the samples to ask about, and return their features too."""
+    """Choose the samples to ask about, and return their features too. Raises RequestInvalid if none is left."""
     shards = [read_shard_samples(store, lineage.table) for lineage in generation.lineages if lineage.samples]
     numbers = [lineage.shard for lineage in generation.lineages if lineage.samples]
+    if not numbers:
+        raise RequestInvalid(_TOO_FEW)
     chosen, halves = chosen_for_questions(
         [samples.hashes for samples in shards], classes=store.manifest.classes, seed=seed
     )

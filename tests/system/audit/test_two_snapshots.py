@@ -169,3 +169,13 @@ def test_the_settings_of_a_run_choose_what_is_measured(folder: Path, tmp_path: P
 def test_a_scope_that_does_not_fit_is_refused(folder: Path, scope: SnapshotScope, problem: str) -> None:
     with pytest.raises(RequestInvalid, match=problem):
         audit_two_snapshots(RunStore(str(folder / "run")), scope)
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_run_with_hardly_a_sample_left_is_refused(folder: Path, location: Path, left: int) -> None:
+    config = config_of(folder)
+    ids = [*ids_at(config, shard=0), *ids_at(config, shard=1)]
+    with raymu.open_run(location) as run:
+        run.revoke(ids[left:], strategy="sisa")
+    with pytest.raises(RequestInvalid, match="too few samples left"):
+        audit_two_snapshots(RunStore(str(location)), SnapshotScope(changes=8, at_least=1))
