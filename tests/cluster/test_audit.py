@@ -13,6 +13,8 @@ from raymu.errors import DeviceUnavailable
 from raymu.runtime.audit import audit_runner
 from raymu.service.audit.audit import audit
 from raymu.service.audit.forget_set import AuditScope
+from raymu.service.audit.snapshot_report import SnapshotScope
+from raymu.service.audit.two_snapshots import audit_two_snapshots
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from raymu.training.audit.samples import ModelKind
@@ -43,6 +45,15 @@ def test_tasks_on_ray_give_the_report_of_one_process(tmp_path: Path) -> None:
         on_ray = audit(store, scope, run_tasks=run_tasks)
     assert all(request.remedy for request in on_ray.requests)
     assert without_seconds(to_tree(on_ray)) == without_seconds(to_tree(audit(store, scope)))
+
+
+def test_deletions_on_ray_give_the_measurement_of_one_process(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet", samples=120)
+    asyncio.run(train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run").close())
+    store, scope = RunStore(str(tmp_path / "run")), SnapshotScope(changes=8, at_least=3)
+    with audit_runner(ClusterConfig(cpus_per_shard=4)) as run_tasks:
+        on_ray = audit_two_snapshots(store, scope, run_tasks=run_tasks)
+    assert without_seconds(to_tree(on_ray)) == without_seconds(to_tree(audit_two_snapshots(store, scope)))
 
 
 def test_the_error_of_a_task_is_raised_unchanged_and_ends_the_others() -> None:
