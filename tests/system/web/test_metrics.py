@@ -77,7 +77,9 @@ def test_what_verify_and_audit_end_with_is_shown_and_counted(folder: Path) -> No
         before = series(service)
         assert before['raymu_last_verdict_timestamp_seconds{check="verify"}'] == 0
         assert before['raymu_verdicts_total{check="verify",verdict="pass"}'] == 0
-        assert "none" in service.client.get("/").text
+        overview = service.client.get("/").text
+        assert '<td><span class="none">none</span></td></tr>' in overview, "nobody has verified it"
+        assert ">fail<" not in "".join(overview.split())
         began = time.time()
         assert runner.invoke(cli, ["verify", location, "--json"]).exit_code == 0
         after = series(service)
@@ -94,7 +96,9 @@ def test_what_verify_and_audit_end_with_is_shown_and_counted(folder: Path) -> No
         assert failed['raymu_last_verdict{check="verify",verdict="fail"}'] == 1
         assert failed['raymu_verdicts_total{check="verify",verdict="fail"}'] == 1
         assert "Verification fails" in service.client.get("/runs/run").text
-        assert "fail" in service.client.get("/").text
+        overview = service.client.get("/").text
+        assert '<span class="none">none</span></td></tr>' not in overview
+        assert ">fail<" in "".join(overview.split())
         (folder / "moved").rename(moved)
     again = {
         'raymu_verdicts_total{check="verify",verdict="fail"}': 0,
