@@ -140,7 +140,7 @@ def measure(options: Options) -> list[Row]:
 def _measure_shards(shards: int, singles: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         prepare_run(_config(shards, Path(folder)), f"{folder}/run").write()
-        asyncio.run(_train(f"{folder}/run"))
+        asyncio.run(train_instantly(f"{folder}/run"))
         ids = np.random.default_rng(1).permutation(shards * SAMPLES).tolist()
         with open_run(f"{folder}/run") as run:
             for turn in range(3):
@@ -165,7 +165,8 @@ def _config(shards: int, folder: Path) -> Config:
     )
 
 
-async def _train(location: str) -> None:
+async def train_instantly(location: str) -> None:
+    """Train a run with a fleet that trains nothing."""
     store = RunStore(location, trust=EVERYTHING)
     coordinator = Coordinator(store, InstantFleet(store))
     await coordinator.train(no_progress)

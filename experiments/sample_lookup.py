@@ -3,11 +3,15 @@
 Method: runs of 100 shards with made-up ids, and owners of ten samples each. Their tables hold nothing else, and nothing is
 trained. A process of its own opens each run, and looks up one id, the same again, one owner, and 1,000 ids. Beside them, all
 indexes are made of the tables, as in a run of an earlier version whose owners decide the homes. CPU time and memory are those
-of the lookup. It takes three minutes.
+of the lookup. At last a coordinator is opened in a process of its own, beside a fleet that trains nothing, and carries out a
+request for one id, and one for an owner: the memory is what the process has gained since its imports. It takes four minutes.
 
-Conclusion: a lookup reads the indexes of the shards that it touches, and nothing that grows with the run's other shards.
+Conclusion: a lookup reads the indexes of the shards that it touches, and nothing that grows with the run's other shards. Nor
+does the coordinator's memory grow with the samples, but for a part of the hashes of owners.
 """
 
+import asyncio
+import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,12 +28,18 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from experiments.harness import Experiment, Options, Row, run_experiment
+from experiments.many_shards import InstantFleet, train_instantly
 from experiments.plots import legend, logarithmic_x, logarithmic_y, look, panels, plot_spread
 from raymu.config import Config
 from raymu.core.partition import homes_of_hashes, identity_hashes
 from raymu.core.records import SampleFiles
+from raymu.core.trust import EVERYTHING
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.coordinator.session import in_thread
 from raymu.service.ingest import prepare_run
+from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import SampleIndex
+from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
 
 SHARDS, PER_OWNER = 100, 10
@@ -41,6 +51,11 @@ LOOKUPS = {
     "one owner": "the samples of an owner",
     "one id, all tables": "one id in the tables of all shards",
 }
+COORDINATOR = {
+    "coordinator, opened": "a coordinator that is opened",
+    "coordinator, one id": "after a request for one id",
+    "coordinator, one owner": "after one for an owner",
+}
 
 
 def measure(options: Options) -> list[Row]:
@@ -49,7 +64,8 @@ def measure(options: Options) -> list[Row]:
 
 def _measure_run(samples: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        for step in (partial(_write, samples=samples), partial(_look_up, samples=samples), _search_all_tables):
+        look_up, coordinate = (partial(step, samples=samples) for step in (_look_up, _coordinate))
+        for step in (partial(_write, samples=samples), look_up, _search_all_tables, _train, coordinate):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 for row in process.submit(step, f"{folder}/run").result():
                     yield {"samples": samples, **row}
@@ -115,6 +131,40 @@ def _search_all_tables(location: str) -> list[Row]:
     return [_measured("one id, all tables", search)]
 
 
+def _train(location: str) -> list[Row]:
+    """Have a fleet write checkpoints that nothing was trained for, which makes it a run that a coordinator opens."""
+    asyncio.run(train_instantly(location))
+    return []
+
+
+def _coordinate(location: str, samples: int) -> list[Row]:
+    return asyncio.run(_requests(location, samples))
+
+
+async def _requests(location: str, samples: int) -> list[Row]:
+    """Measure the memory of a coordinator since the imports."""
+    gc.collect()
+    process, cpu = psutil.Process(), time.process_time()
+    before = process.memory_info().rss
+    rows: list[Row] = []
+
+    def measured(lookup: str) -> None:
+        megabytes = (process.memory_info().rss - before) / 1e6
+        rows.append({"lookup": lookup, "cpu_s": time.process_time() - cpu, "megabytes": megabytes})
+
+    store = RunStore(location, trust=EVERYTHING)
+    coordinator = Coordinator(store, InstantFleet(store), offload=in_thread)
+    measured("coordinator, opened")
+    sample = int(np.random.default_rng(4).integers(samples))
+    await coordinator.revoke([Revocation(ids=(sample,))], no_progress)
+    measured("coordinator, one id")
+    other = (sample // PER_OWNER + 1) % (samples // PER_OWNER)
+    await coordinator.revoke([Revocation(owner=f"owner-{other}")], no_progress)
+    measured("coordinator, one owner")
+    await coordinator.close()
+    return rows
+
+
 def _files(location: str) -> list[SampleFiles]:
     manifest = RunStore(location).manifest
     return [
@@ -140,7 +190,8 @@ def summary(rows: pd.DataFrame) -> str:
         f"{what} {1000.0 * largest.loc[lookup, 'cpu_s']:,.1f} ms and {max(0.0, largest.loc[lookup, 'megabytes']):.0f} MB"
         for lookup, what in LOOKUPS.items()
     ]
-    return f"{rows['samples'].max():,} samples: {', '.join(parts)}"
+    memory = [f"{what} {largest.loc[lookup, 'megabytes']:.0f} MB" for lookup, what in COORDINATOR.items()]
+    return f"{rows['samples'].max():,} samples: {', '.join(parts)}; memory of {', '.join(memory)}"
 
 
 def draw(rows: pd.DataFrame) -> Figure:
@@ -149,12 +200,16 @@ def draw(rows: pd.DataFrame) -> Figure:
         for index, (lookup, what) in enumerate(LOOKUPS.items()):
             line = {"label": what, **look(lookup, index)}
             plot_spread(axes, rows[rows["lookup"] == lookup], "samples", column, scale=scale, **line)
+        if column == "megabytes":
+            for index, (lookup, what) in enumerate(COORDINATOR.items(), start=len(LOOKUPS)):
+                line = {"label": what, **look(lookup, index)}
+                plot_spread(axes, rows[rows["lookup"] == lookup], "samples", column, **line)
         logarithmic_x(axes, sorted(rows["samples"].unique()))
         axes.set_xlabel("samples")
     logarithmic_y(seconds)
     seconds.set_ylabel("CPU time, ms")
     memory.set_ylabel("memory added, MB")
-    legend(figure, [seconds])
+    legend(figure, [memory])
     return figure
 
 
