@@ -43,6 +43,8 @@ _MOST_CALLS = 10_000
 """Calls that the ingress works on at once. It refuses by its own rules."""
 _MOST_MESSAGES = 16
 """Messages that one replica works on at once. Others wait for the next that is free."""
+_MOST_WAITING = 256
+"""Messages that wait for a replica in the memory of the ingress, with what they carry. Further ones are refused."""
 _END_S = 60.0
 """How long the ingress may take to end: it commits what has arrived, and ends after the stage that is trained."""
 _LOOK_S = 1.0
@@ -109,6 +111,7 @@ def _application(parts: Parts) -> serve.Application:
         name=PREDICTIONS,
         num_replicas=parts.replicas,
         max_ongoing_requests=_MOST_MESSAGES,
+        max_queued_requests=_MOST_WAITING,
         ray_actor_options={"num_cpus": parts.cpus_per_replica, **(here if parts.replicas_stay else {})},
         health_check_period_s=2.0,
         logging_config=_QUIET,

@@ -12,6 +12,8 @@ from typing import Any
 
 from raymu.api import Run
 from raymu.core.trust import Trust
+from raymu.core.uri import redacted
+from raymu.errors import RayServeUnfit
 from raymu.runtime.serving import Answer, Listener, Parts, ServedOnRay, free_port
 from raymu.service.served import watch_of
 from raymu.store.run import RunStore
@@ -93,9 +95,9 @@ def serve_on_ray(
         is_open=is_open,
         replicas=replicas,
         cpus_per_replica=cpus_per_replica,
-        replicas_stay=any(map(_has_local_journal, runs)),
+        replicas_stay=any(map(_is_of_this_machine, runs)),
     )
-    cluster = next((run.cluster.address for run in runs if run.cluster.address), None)
+    cluster = _cluster_of(runs)
     with ServedOnRay(parts, listener, address=cluster) as served:
         on_start(settings.url)
         try:
@@ -206,5 +208,16 @@ def absolute_files(settings: ServerSettings) -> ServerSettings:
     )
 
 
-def _has_local_journal(run: Run) -> bool:
-    return watch_of(RunStore(run.location, trust=run.trust)).is_local
+def _cluster_of(runs: Sequence[Run]) -> str | None:
+    """Return the address of the cluster that the runs name; None if none does. Raises RayServeUnfit if they name several."""
+    addresses = sorted({run.cluster.address for run in runs if run.cluster.address})
+    if len(addresses) > 1:
+        named = " and ".join(map(redacted, addresses[:2]))
+        raise RayServeUnfit(f"the runs name different clusters, {named}; serve them apart, or name one by --address")
+    return addresses[0] if addresses else None
+
+
+def _is_of_this_machine(run: Run) -> bool:
+    """Return whether a run's files or its journal lie on a disk of this machine, which another one may not have."""
+    store = RunStore(run.location, trust=run.trust)
+    return store.files.local is not None or watch_of(store).is_local

@@ -180,12 +180,12 @@ def oracle_verdict(served: Comparison, control: Comparison, *, is_oracle: bool) 
 def with_remedy(served: AuditVerdict, *, remedy: Forgetting, untouched: Forgetting, floor: Forgetting) -> AuditVerdict:
     """Add what the repeated remedy says to the verdict on the served model.
 
-    The remedy is told from retraining if U-LiRA's interval is above 0.5, and above U-LiRA's accuracy on the floor: over a
-    few samples it seems to tell retrained models from each other, and then an interval above 0.5 is inconclusive. A remedy
-    that is told from retraining fails if its Gaussian KLoM on the forget set is also more than `FAR` times the floor's, and
-    is inconclusive if it is nearer. KLoM decides nothing by itself: over a few samples, retraining too is often as far from
-    the floor. The worse of both verdicts counts: a good remedy does not excuse the model that is served, and a served model
-    that passes by chance does not excuse a remedy that does not forget.
+    The remedy is told from retraining if U-LiRA's interval is above 0.5. Over a few samples U-LiRA seems to tell retrained
+    models from each other too: if the floor's interval is also above 0.5, the remedy's has to be above the floor's accuracy,
+    and is inconclusive otherwise. A remedy that is told from retraining fails if its Gaussian KLoM on the forget set is also
+    more than `FAR` times the floor's, and is inconclusive if it is nearer. KLoM decides nothing by itself: over a few
+    samples, retraining too is often as far from the floor. The worse of both verdicts counts: a good remedy does not excuse
+    the model that is served, and a served model that passes by chance does not excuse a remedy that does not forget.
 
     Args:
         served: The verdict on the served model.
@@ -201,7 +201,7 @@ def with_remedy(served: AuditVerdict, *, remedy: Forgetting, untouched: Forgetti
     )
     if lira.low <= 0.5:
         verdict, reason = Verdict.PASS, f"{served.reason}; the remedy: {distance}"
-    elif lira.low <= floor.lira.value:
+    elif floor.lira.low > 0.5 and lira.low <= floor.lira.value:
         verdict = Verdict.INCONCLUSIVE
         reason = (
             f"{served.reason}; the remedy: {distance}, but it told {floor.lira.value:.0%} of retrained models from each "

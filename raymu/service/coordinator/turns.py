@@ -1,16 +1,24 @@
-"""Turns at something that one task has at a time, in the order of coming, except that urgent ones come first."""
+"""Turns at something that one task has at a time, in the order of coming, except that urgent ones come first.
+
+They come first only so often in a row: without a pause between urgent turns, the others would otherwise wait for ever.
+"""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+MOST_IN_A_ROW = 8
+"""Urgent turns that pass over somebody who waits otherwise."""
+
 
 class Turns:
-    """A lock of one event loop. A task that waits urgently has the next turn, before all that wait otherwise."""
+    """A lock of one event loop. A task that waits urgently comes before those that wait otherwise."""
 
     def __init__(self) -> None:
         self._is_taken = False
+        self._in_a_row = 0
+        """Urgent turns that were given while somebody waited otherwise, since the last other turn."""
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._others: deque[asyncio.Future[None]] = deque()
 
@@ -40,10 +48,12 @@ class Turns:
 
     def _pass_on(self) -> None:
         """Give the turn to the next that waits. It stays taken meanwhile, so that nobody comes in between."""
-        for queue in (self._urgent, self._others):
+        is_others_turn = self._in_a_row >= MOST_IN_A_ROW
+        for queue in (self._others, self._urgent) if is_others_turn else (self._urgent, self._others):
             while queue:
                 waiting = queue.popleft()
                 if not waiting.done():
+                    self._in_a_row = self._in_a_row + 1 if queue is self._urgent and self._others else 0
                     waiting.set_result(None)
                     return
         self._is_taken = False

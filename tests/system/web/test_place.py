@@ -104,6 +104,20 @@ def test_a_run_that_keeps_ray_out_is_never_served_by_it(
     assert problem in line
 
 
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments")  # of Ray Serve
+def test_runs_of_different_clusters_are_not_served_together(run_templates: RunTemplates, tmp_path: Path) -> None:
+    addresses = {"first": "10.0.0.1:6379", "second": "10.0.0.2:6379"}
+    locations = [
+        str(run_templates.copy(tmp_path / name, cluster={"fleet": "ray", "address": address}).location)
+        for name, address in addresses.items()
+    ]
+    code, line = run_command(
+        ["serve", *locations, "--port", "0", "--tokens", str(tmp_path / "tokens.json"), "--on", "ray"]
+    )
+    assert code == 2
+    assert "the runs name different clusters, 10.0.0.1:6379 and 10.0.0.2:6379; serve them apart" in line
+
+
 def test_a_cluster_is_named_by_settings_or_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert named_cluster(None) is named_cluster("local") is None

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from raymu.service.coordinator.turns import Turns
+from raymu.service.coordinator.turns import MOST_IN_A_ROW, Turns
 
 
 def test_urgent_turns_come_first_and_the_others_in_the_order_of_coming() -> None:
@@ -27,6 +27,25 @@ def test_urgent_turns_come_first_and_the_others_in_the_order_of_coming() -> None
 
     asyncio.run(main())
     assert order == ["first", "urgent", "also urgent", "second", "third"]
+
+
+def test_urgent_turns_without_a_pause_let_the_others_in_between() -> None:
+    order: list[str] = []
+
+    async def main() -> None:
+        turns = Turns()
+
+        async def work(name: str, *, is_urgent: bool) -> None:
+            async with turns.turn(is_urgent=is_urgent):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        names = ["first", "second", "third", *["urgent"] * (3 * MOST_IN_A_ROW)]
+        await asyncio.gather(*(work(name, is_urgent=name == "urgent") for name in names))
+
+    asyncio.run(main())
+    several = ["urgent"] * MOST_IN_A_ROW
+    assert order == ["first", *several, "second", *several, "third", *several]
 
 
 @pytest.mark.parametrize("has_turn_already", [False, True])

@@ -101,7 +101,8 @@ def test_a_repeated_remedy_never_makes_the_verdict_better(
 
 
 @pytest.mark.parametrize(
-    ("floor", "verdict"), [(0.55, Verdict.FAIL), (0.69, Verdict.INCONCLUSIVE), (0.75, Verdict.INCONCLUSIVE)]
+    ("floor", "verdict"),
+    [(0.55, Verdict.FAIL), (0.68, Verdict.FAIL), (0.69, Verdict.INCONCLUSIVE), (0.75, Verdict.INCONCLUSIVE)],
 )
 def test_an_attack_that_tells_retrained_models_from_each_other_convicts_no_remedy(
     floor: float, verdict: Verdict
