@@ -202,7 +202,7 @@ def draw(rows: pd.DataFrame) -> Figure:
             plot_spread(axes, rows[rows["lookup"] == lookup], "samples", column, scale=scale, **line)
         if column == "megabytes":
             for index, (lookup, what) in enumerate(COORDINATOR.items(), start=len(LOOKUPS)):
-                line = {"label": what, **look(lookup, index)}
+                line = {"label": what, **look(lookup, index), "ls": "--"}
                 plot_spread(axes, rows[rows["lookup"] == lookup], "samples", column, **line)
         logarithmic_x(axes, sorted(rows["samples"].unique()))
         axes.set_xlabel("samples")
