@@ -75,7 +75,7 @@ def tables_of_settings() -> str:
 
 def help_of_commands() -> str:
     """Return the help of every command."""
-    group = click.Context(cli, info_name="raymu", terminal_width=_COLUMNS)
+    group = click.Context(cli, info_name="raymu", terminal_width=_COLUMNS, **cli.context_settings)
     parts = [f"```text\n{_help(cli, group)}\n```"]
     for commands in SECTIONS.values():
         for listed in commands:
