@@ -19,7 +19,13 @@ _MAX_REFUSALS = 20
 
 
 def show_receipt(screen: Screen, receipt: Receipt, group: "GroupWait | None" = None) -> None:
-    """Print the remedy of each shard of a request, and the time of each stage. group: what it waits for with others"""
+    """Print the remedy of each shard of a request, and the time of each stage.
+
+    Args:
+        screen: Where it is printed.
+        receipt: The receipt of the request.
+        group: What the visible change of the request waits for; None if it waits for nothing.
+    """
     has_residuals = any(part.residual for part in receipt.shards)
     residual = ["residual"] if has_residuals else []
     table = make_table(

@@ -54,7 +54,12 @@ class IndexedRequests:
         ]
 
     def view(self, receipt: Receipt, issued: IssuedReceipt | None = None) -> RequestView:
-        """Describe one request. issued: its receipt as it was issued"""
+        """Describe one request.
+
+        Args:
+            receipt: What is known of the request now.
+            issued: Its receipt as it was issued; None if none was, or if it is not shown.
+        """
         return request_view(receipt.at(self.now), late=self.late, now=self.now, issued=issued, group=self.status.group)
 
 

@@ -187,6 +187,7 @@ class BatchRecorder:
         next(self._rows).copy_(self._change)
 
     def log(self) -> UpdateLog:
+        assert next(self._rows, None) is None, "every step of the last epoch wrote its row"
         epochs = self._epochs or [_empty_halves(0, len(self._change), self._change.device)]
         rows, width = sum(map(len, epochs)), len(self._change)
         updates = epochs[0] if len(epochs) == 1 else torch.cat(epochs, out=_empty_halves(rows, width, epochs[0].device))

@@ -43,8 +43,8 @@ class SnapshotRow:
     """One kind of visible change."""
 
     name: SnapshotRowName
-    """untouched: nothing is deleted, which is the control. accepted: the shards serve what they do while requests wait.
-    retrained: they are retrained. patched: they are patched."""
+    """What happens between the snapshots. untouched: nothing, which is the control. accepted: the affected shards are
+    rewound, or abstain, as from the acceptance of a request until its repair. retrained, patched: they are repaired."""
     group: int
     """Deleted samples that become visible together."""
     answers: SnapshotAttack
