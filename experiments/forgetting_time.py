@@ -6,7 +6,7 @@ before anything changes (`on_accept: keep`), which is the baseline for rewinding
 the time in its manifest, and its test accuracy is measured afterwards. A generation has forgotten if no shard serves a state
 that saw the samples. Then, requests for one sample each, one after the other: 200 rewound and patched, 30 retrained first,
 with the time from a request's receipt to the publication that forgets it, including journal commit and manifest. One seed.
-It takes four minutes.
+It takes five to ten minutes.
 
 Conclusion: rewinding forgets before any remedy runs. If every shard is affected in its first slice, nothing is served until
 the first shard is repaired.
