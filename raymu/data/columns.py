@@ -194,7 +194,7 @@ def bad_features(features: npt.NDArray[Any]) -> tuple[int, int | None]:
     """
     if features.dtype.kind != "f":
         return 0, None
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a NaN that signals, from bytes that no float32 wrote
         narrow = features.astype(np.float32, copy=False)
     is_good = np.isfinite(narrow)
     if is_good.all():

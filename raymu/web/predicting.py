@@ -64,9 +64,10 @@ def samples_of_document(run: Run, body: PredictionBody) -> Rows:
         raise DataInvalid(
             _SOURCE, f"the samples cannot be read ({one_line(error)}); give each the same columns"
         ) from error
-    return (
-        features.astype(np.float32) if features.dtype.kind == "f" or not run.manifest.has_integer_inputs else features
-    )
+    if features.dtype.kind != "f" and run.manifest.has_integer_inputs:
+        return features
+    with np.errstate(over="ignore"):  # what is beyond float32 is infinite, which no model takes
+        return features.astype(np.float32)
 
 
 def samples_of_table(run: Run, table: pa.Table) -> Rows:

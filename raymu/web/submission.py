@@ -14,6 +14,7 @@ from raymu.errors import (
     RaymuError,
     RequestInvalid,
     SamplesRevoked,
+    SeveralFaults,
     StorageFailed,
     UnknownOwner,
     UnknownSamples,
@@ -28,6 +29,7 @@ _STATUSES: Mapping[type[RaymuError], int] = {
     UnknownSamples: 404,
     UnknownOwner: 404,
     RequestInvalid: 422,
+    SamplesRevoked: 422,
     DataInvalid: 422,
     StorageFailed: 503,
     ConnectionLost: 503,
@@ -105,4 +107,7 @@ def status_of(outcomes: list[RunOutcome], results: list[SubmissionResult | BaseE
 
 
 def error_status(error: RaymuError) -> int:
+    """Return the HTTP status of an error; of several faults, the highest one."""
+    if isinstance(error, SeveralFaults):
+        return max(map(error_status, error.faults))
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 503)

@@ -87,6 +87,24 @@ def test_bodies_with_changed_bytes_do_nothing_that_they_do_not_say(service: Serv
             require_one_line(answer)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/v1/requests", {"ids": [99, 100, "a"], "ignore_unknown": False}, "2 unknown sample ids"),
+        ("/v1/requests", {"ids": [99, "a"], "ignore_unknown": False}, "whose ids are integers"),
+        ("/v1/predictions", {"features": [[1e40] * 6]}, "features"),
+        ("/v1/predictions", {"features": [[10**400] * 6]}, ""),
+    ],
+)
+def test_a_call_with_several_faults_or_numbers_out_of_range_is_the_callers_fault(
+    service: Service, path: str, body: dict[str, Any], words: str
+) -> None:
+    answer = service.client.post(path, content=json.dumps(body), headers=HEADERS)
+    assert answer.status_code == 422, answer.text
+    assert words in answer.text
+    require_one_line(answer)
+
+
 def changed(body: bytes, chance: random.Random) -> bytes:
     """Delete, insert, double or replace a few bytes."""
     changed_body = bytearray(body)
