@@ -54,6 +54,8 @@ from raymu.training.classifier import Classifier
 
 SHARE, SEEDS, DATA = 0.01, 8, ("letter", "fashion-mnist")
 OURS = ("dpus", "ohs")
+NOT_THEIRS = (EXACT, OTHER, UNTOUCHED, CONTROL, *OURS)
+"""What every comparison carries, and raymu's remedies, in the order of the table."""
 KEPT = (
     "data",
     "model",
@@ -186,9 +188,8 @@ def _log_odds(outputs: Floats, labels: Any) -> Floats:
 
 def _methods(rows: pd.DataFrame) -> Iterator[str]:
     """Return the names of the methods: what every comparison carries, raymu's, and torchunlearn's."""
-    ours = (EXACT, OTHER, UNTOUCHED, CONTROL, *OURS)
-    yield from ours
-    yield from (name for name in rows["method"].unique() if name not in ours)
+    yield from NOT_THEIRS
+    yield from (name for name in rows["method"].unique() if name not in NOT_THEIRS)
 
 
 def _rows(result: Mapping[str, Any]) -> pd.DataFrame:
@@ -199,7 +200,7 @@ def summary(result: Mapping[str, Any]) -> str:
     cells = []
     for data, measured in _rows(result).groupby("data", sort=False):
         ratios = measured.set_index("method")["distance_ratio"]
-        theirs = ratios.drop([EXACT, OTHER, UNTOUCHED, CONTROL, *OURS])
+        theirs = ratios.drop(list(NOT_THEIRS))
         cells.append(
             f"{data}: distance as a multiple of the floor: dpus {ratios['dpus']:.2f}, ohs {ratios['ohs']:.2f}, untouched "
             f"{ratios[UNTOUCHED]:.2f}, nearest of torchunlearn {theirs.min():.2f} ({theirs.idxmin()})"
@@ -212,7 +213,7 @@ def comparison_table(result: Mapping[str, Any]) -> str:
     rows, lines = _rows(result), []
     sets = list(rows["data"].unique())
     for method in _methods(rows):
-        cells = [method if method in (EXACT, OTHER, UNTOUCHED, CONTROL, *OURS) else f"torchunlearn: {method}"]
+        cells = [method if method in NOT_THEIRS else f"torchunlearn: {method}"]
         for data in sets:
             row = rows[(rows["data"] == data) & (rows["method"] == method)].iloc[0]
             if pd.isna(row["forget_distance"]):
