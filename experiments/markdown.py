@@ -1,6 +1,7 @@
 """Numbers and tables as the documents write them."""
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 
 import pandas as pd
 
@@ -19,7 +20,9 @@ def ratio(rows: pd.DataFrame, scenario: str, method: str, baseline: str, column:
 
 
 def times(value: float) -> str:
-    """Write a ratio."""
+    """Write a ratio; a dash for what takes nothing, which no ratio describes."""
+    if not isfinite(value):
+        return "-"
     return f"{value:,.0f}x" if value >= 10.0 else f"{value:.2g}x"
 
 
