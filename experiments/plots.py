@@ -47,7 +47,9 @@ def panels(
 def look(name: str, index: int = 0) -> dict[str, Any]:
     """Return colour and marker: those of a method in every figure, or the palette's at `index`."""
     if name in LOOKS:
-        return {"color": LOOKS[name].colour, "marker": LOOKS[name].marker}
+        marker = LOOKS[name].marker
+        # An upright stroke cannot be seen on an upright error bar.
+        return {"color": LOOKS[name].colour, "marker": "_" if marker == "|" else marker}
     return {"color": PALETTE[index % len(PALETTE)], "marker": "osDvP^X"[index % 7]}
 
 
@@ -129,6 +131,6 @@ def _plain(value: float) -> str:
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """Draw one legend for all panels, below them."""
     handles = {label: line for panel in axes for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    widths, room = [7 + len(label) for label in handles], 14.0 * figure.get_figwidth()  # in characters, about
+    widths, room = [7 + len(label) for label in handles], 11.0 * figure.get_figwidth()  # in characters, about
     columns = len(handles) if sum(widths) <= room else int(room / max(widths))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
