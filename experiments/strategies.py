@@ -3,7 +3,8 @@
 Method: one run is trained for each data set, model and seed. On branches of it, every strategy (`ohs` with fine-tuning and
 with replay) honours one request for 0.01%, 0.1%, 1% and 10% of the samples, and 20 requests for one sample each, at the
 default hybrid boundary. The oracle is trained from scratch without the same samples. The control fine-tunes and subtracts
-nothing. The untouched model and an oracle of another seed are measured too. All data sets are tried with an MLP. The image data sets are also tried with a small CNN on 6,000 samples, for 1%
+nothing. The untouched model and an oracle of another seed are measured too.
+All data sets are tried with an MLP. The image data sets are also tried with a small CNN on 6,000 samples, for 1%
 and the 20 requests only. Three seeds change partition, initial weights, order and forget set. Seconds are of compute, with
 one thread. It takes seventy minutes on two cores. The first two figures correspond to figures 4 (accuracy) and 5 (time) of Li
 et al. (arXiv 2412.14505).
