@@ -24,14 +24,32 @@ MESSAGES = sql.Table(
     sql.Column("made_at", sql.Float, nullable=False),
     sql.Column("next_at", sql.Float, nullable=False),
     sql.Column("attempts", sql.Integer, nullable=False),
-    sql.Index("messages_by_target", "target", "next_at"),
 )
 """What is still to be sent. A row is deleted once it was taken, or given up."""
-_AFTER_SCHEME = len("https://") + 1
-_host_of_url = sql.func.substr(
-    MESSAGES.c.url, 1, _AFTER_SCHEME - 2 + sql.func.instr(sql.func.substr(MESSAGES.c.url + "/", _AFTER_SCHEME), "/")
+_HOST = "substr(url, 1, 7 + instr(substr(url || '/', 9), '/'))"
+"""The beginning of a URL, up to its path; of http:// the count begins within the name, which has a letter at least.
+
+SQLite uses the indexes only where a query has the very text of their expression, so that it has no parameters.
+"""
+_host = sql.literal_column(_HOST, sql.String)
+_INDEXES = (
+    sql.Index("messages_by_host", MESSAGES.c.target, _host, MESSAGES.c.next_at),
+    sql.Index("messages_in_turn", MESSAGES.c.target, _host, MESSAGES.c.attempts, MESSAGES.c.made_at, MESSAGES.c.id),
 )
-"""The beginning of a URL, up to its path; of http:// the count begins within the name, which has a letter at least."""
+_EARLIER_INDEX = sql.Index("messages_by_target")
+"""An index of earlier versions, which no query uses any more."""
+_HOSTS_DUE = sql.text(f"""
+    WITH RECURSIVE hosts(host) AS (
+        SELECT min({_HOST}) FROM messages WHERE target = :target
+        UNION ALL
+        SELECT (SELECT min({_HOST}) FROM messages WHERE target = :target AND {_HOST} > hosts.host)
+        FROM hosts WHERE hosts.host IS NOT NULL
+    )
+    SELECT host FROM hosts WHERE EXISTS (
+        SELECT 1 FROM messages WHERE target = :target AND {_HOST} = hosts.host AND next_at <= :now
+    )
+""")
+"""Goes from host to host, and looks at the first message of each: it takes as long however many wait for one of them."""
 CURSORS = sql.Table(
     "cursors",
     TABLES,
@@ -101,6 +119,10 @@ class Outbox:
         self.database = Database(sql.URL.create("sqlite", database=str(path)), name="the outbox")
         """The database, for tables that are changed together with what is to be sent."""
         self.database.create(TABLES)
+        with self.database.writing() as connection:  # an earlier version made the table without them
+            connection.execute(sql.schema.DropIndex(_EARLIER_INDEX, if_exists=True))
+            for index in _INDEXES:
+                connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
 
     def cursor(self, run: str) -> Cursor | None:
         """Return how far the journal of a run was read; None if it never was."""
@@ -140,13 +162,13 @@ class Outbox:
 
     def hosts_due(self, target: str, now: float) -> Sequence[str]:
         """Return the hosts that something of a target is to be sent to now: scheme, name and port."""
-        query = sql.select(_host_of_url).where(MESSAGES.c.target == target, MESSAGES.c.next_at <= now).distinct()
         with self.database.reading() as connection:
-            return list(connection.execute(query).scalars())
+            return list(connection.execute(_HOSTS_DUE, {"target": target, "now": now}).scalars())
 
     def due(self, target: str, now: float, *, host: str, most: int) -> Sequence[Message]:
         """Return the messages of a target that are to be sent to a host now: those that were sent least often first."""
-        query = sql.select(MESSAGES).where(MESSAGES.c.target == target, MESSAGES.c.next_at <= now, _host_of_url == host)
+        is_due = sql.literal_column("+next_at") <= now  # the sign keeps SQLite from sorting all that are due
+        query = sql.select(MESSAGES).where(*_to(target, host), is_due)
         order = MESSAGES.c.attempts, MESSAGES.c.made_at, MESSAGES.c.id
         with self.database.reading() as connection:
             rows = connection.execute(query.order_by(*order).limit(most)).all()
@@ -154,9 +176,7 @@ class Outbox:
 
     def older(self, target: str, made_before: float, *, host: str) -> Sequence[Message]:
         """Return the messages of a target to a host that were made before a time."""
-        query = sql.select(MESSAGES).where(
-            MESSAGES.c.target == target, MESSAGES.c.made_at < made_before, _host_of_url == host
-        )
+        query = sql.select(MESSAGES).where(*_to(target, host), MESSAGES.c.made_at < made_before)
         with self.database.reading() as connection:
             return [_message(row) for row in connection.execute(query)]
 
@@ -171,12 +191,6 @@ class Outbox:
             connection.execute(
                 MESSAGES.update().where(*_is(message)).values(next_at=until, attempts=message.attempts + 1)
             )
-
-    def postpone_all(self, target: str, until: float, *, host: str) -> None:
-        """Send nothing of a target to a host before a time, of what is there now."""
-        with self.database.writing() as connection:
-            those = MESSAGES.c.target == target, MESSAGES.c.next_at < until, _host_of_url == host
-            connection.execute(MESSAGES.update().where(*those).values(next_at=until))
 
     def waiting(self) -> int:
         """Return how many messages are still to be sent."""
@@ -209,6 +223,10 @@ def put(connection: sql.Connection, messages: Iterable[Message]) -> None:
 
 def _is(message: Message) -> tuple[sql.ColumnElement[bool], ...]:
     return MESSAGES.c.id == message.id, MESSAGES.c.target == message.target
+
+
+def _to(target: str, host: str) -> tuple[sql.ColumnElement[bool], ...]:
+    return MESSAGES.c.target == target, _host == host
 
 
 def _message(row: sql.Row[Any]) -> Message:

@@ -147,7 +147,6 @@ class Sender:
                 until = now + pause_s(self._failures(host), pause.asked_s)
                 self._fail(host, until)
                 self._give_up_older(host, until, pause.problem)
-                self._outbox.postpone_all(self._receiver.target, until, host=host)
                 return
 
     def _failures(self, host: str) -> int:

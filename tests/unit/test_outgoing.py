@@ -5,10 +5,11 @@ import hashlib
 import hmac
 import logging
 import socket
+import sqlite3
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +271,10 @@ def to(receiver: ReceiverServer, *ids: str) -> list[Message]:
     return [Message(id=each, target="callbacks", url=receiver.url, body=each, made_at=now) for each in ids]
 
 
+def wait_for(receiver: ReceiverServer, count: int) -> None:
+    receiver.wait_for(lambda arrived: len(arrived) == count)
+
+
 def test_a_dead_receiver_and_a_slow_one_delay_nobody_else(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "state.sqlite")
     with receiving() as slow, receiving() as quick, closing(socket.create_server(("127.0.0.1", 0))) as silent:
@@ -358,6 +363,107 @@ def test_a_message_that_is_there_is_not_made_again_and_the_outbox_outlives_its_p
     ]
     assert again.cursor("run") == Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0)
     again.close()
+
+
+EARLIER_SCHEMA = """
+    CREATE TABLE messages (
+        id VARCHAR NOT NULL, target VARCHAR NOT NULL, url VARCHAR NOT NULL, body VARCHAR NOT NULL,
+        made_at FLOAT NOT NULL, next_at FLOAT NOT NULL, attempts INTEGER NOT NULL, PRIMARY KEY (id, target)
+    );
+    CREATE INDEX messages_by_target ON messages (target, next_at);
+    CREATE TABLE cursors (
+        run VARCHAR NOT NULL, sequence INTEGER NOT NULL, seal VARCHAR NOT NULL, receipts INTEGER NOT NULL, PRIMARY KEY (run)
+    );
+    CREATE TABLE overdue (run VARCHAR NOT NULL, request_id VARCHAR NOT NULL, PRIMARY KEY (run, request_id));
+    INSERT INTO cursors VALUES ('run', 7, 'seal', 3);
+    INSERT INTO messages VALUES ('msg_1', 'callbacks', 'https://a.example/x', 'body', 5.0, 5.0, 0);
+    INSERT INTO messages VALUES ('msg_2', 'callbacks', 'https://a.example/y', 'body', 5.0, 9.0, 1);
+    INSERT INTO messages VALUES ('msg_3', 'callbacks', 'http://b.example:81', 'body', 5.0, 9.0, 1);
+"""
+"""What version 0.2 made."""
+
+
+def test_an_outbox_of_an_earlier_version_is_opened_with_what_it_has_and_is_as_quick_as_a_fresh_one(
+    tmp_path: Path,
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "state.sqlite")) as earlier:
+        earlier.executescript(EARLIER_SCHEMA)
+    for _ in range(2):
+        outbox = Outbox(tmp_path / "state.sqlite")
+        assert outbox.cursor("run") == Cursor(head=ChainHead(sequence=7, seal="seal"), receipts=3)
+        assert outbox.hosts_due("callbacks", 8.0) == ["https://a.example"]
+        assert sorted(outbox.hosts_due("callbacks", 9.0)) == ["http://b.example:81", "https://a.example"]
+        assert [m.id for m in outbox.due("callbacks", 9.0, host="https://a.example", most=9)] == ["msg_1", "msg_2"]
+        outbox.close()
+    outbox = Outbox(tmp_path / "fresh.sqlite")
+    outbox.close()
+    assert indexes(tmp_path / "state.sqlite") == indexes(tmp_path / "fresh.sqlite")
+
+
+def indexes(path: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return set(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"))
+
+
+def steps_of(outbox: Outbox, read: Callable[[], object]) -> int:
+    """Return how many instructions SQLite takes to read something, counted by tens."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 10
+        return 0
+
+    with outbox.database.reading() as connection:
+        driver: Any = connection.connection.driver_connection
+    driver.set_progress_handler(count, 10)
+    read()
+    driver.set_progress_handler(None, 10)
+    return steps
+
+
+def test_what_is_due_is_found_as_quickly_however_much_waits_for_one_host(outbox: Outbox) -> None:
+    dead, other = "http://127.0.0.1:9", "http://127.0.0.1:10"
+    counts = []
+    for waiting in (50, 5000):
+        messages = [
+            Message(id=str(number), target="callbacks", url=f"{dead}/{number}", body="", made_at=5.0)
+            for number in range(waiting)
+        ]
+        messages.append(Message(id="last", target="callbacks", url=f"{other}/", body="", made_at=5.0))
+        outbox.advance("run", Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0), messages)
+        assert sorted(outbox.hosts_due("callbacks", 9.0)) == sorted([dead, other])
+        counts.append(
+            [
+                steps_of(outbox, lambda: outbox.hosts_due("callbacks", 9.0)),
+                steps_of(outbox, lambda: outbox.hosts_due("callbacks", 1.0)),  # nothing is due yet
+                steps_of(outbox, lambda: outbox.due("callbacks", 9.0, host=dead, most=20)),
+                steps_of(outbox, lambda: outbox.due("callbacks", 9.0, host=other, most=20)),
+            ]
+        )
+    few, many = counts
+    assert all(few)
+    assert all(steps <= 2 * before for before, steps in zip(few, many, strict=True)), (few, many)
+
+
+@pytest.mark.parametrize("waiting", [1000, pytest.param(100_000, marks=pytest.mark.nightly)])
+def test_what_waits_for_a_dead_host_delays_no_message_to_another(tmp_path: Path, waiting: int) -> None:
+    outbox = Outbox(tmp_path / "state.sqlite")
+    with receiving() as quick, closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        dead = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        silent.close()  # it takes no connection
+        box = [replace(message, url=dead) for message in to(quick, *(f"dead_{number}" for number in range(waiting)))]
+        outbox.advance("run", Cursor(head=ChainHead(sequence=1, seal="s"), receipts=0), box)
+        deliveries = Deliveries(outbox, [], [Callbacks()], count_for=lambda _target: uncounted)
+        deliveries.begin()
+        try:
+            for number in range(5):
+                cursor = Cursor(head=ChainHead(sequence=2 + number, seal="s"), receipts=0)
+                outbox.advance("run", cursor, to(quick, f"quick_{number}"))
+                wait_for(quick, number + 1)
+            assert outbox.waiting() >= waiting
+        finally:
+            deliveries.close()
 
 
 @pytest.mark.parametrize(
