@@ -70,7 +70,15 @@ from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.revoked_subjects import require_all_registered
 from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
-from raymu.service.status import RunStatus, receipts, receipts_of, signed_receipts, status, trained_on
+from raymu.service.status import (
+    RunStatus,
+    receipts,
+    receipts_and_waits,
+    receipts_of,
+    signed_receipts,
+    status,
+    trained_on,
+)
 from raymu.service.waiting_group import GroupWait, group_waits
 from raymu.shown_record import ShownRecord
 from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
@@ -774,6 +782,14 @@ class Run(ShownRecord):
         """
         self.require_not_rolled_back()
         return group_waits(self._store, request_ids)
+
+    def receipts_and_waits(
+        self, request_ids: Collection[str] | None = None
+    ) -> tuple[list[Receipt], dict[str, GroupWait]]:
+        """Return what `receipts` and `group_waits` return for these requests, or for all, of one reading of the journal."""
+        self.require_not_rolled_back()
+        known, waits = receipts_and_waits(self._store, request_ids)
+        return list(known), waits
 
     def find_requests(
         self,

@@ -17,7 +17,7 @@ from raymu.core.workload import settle_passes
 from raymu.service.history import History, open_history, replay
 from raymu.service.served import rewound_for_accepted
 from raymu.service.shard.messages import ShardLocation, ShardLocations
-from raymu.service.waiting_group import GroupStatus, group_status
+from raymu.service.waiting_group import GroupStatus, GroupWait, group_status, waits_of
 from raymu.shown_record import ShownRecord
 from raymu.store.presence import Presence
 from raymu.store.receipts import latest_by_request
@@ -221,8 +221,7 @@ def trained_on(store: RunStore) -> int:
 def receipts(store: RunStore) -> tuple[Receipt, ...]:
     """Return the receipts of all requests, in the order of acceptance."""
     with closing(store.journal(is_read_only=True)) as journal:
-        now = datetime.now(UTC)
-        return tuple(receipt.at(now) for receipt in replay(journal, store.manifest).receipts.receipts())
+        return _receipts_in(replay(journal, store.manifest), None)
 
 
 def receipts_of(store: RunStore, request_ids: Collection[str]) -> tuple[Receipt, ...]:
@@ -231,9 +230,26 @@ def receipts_of(store: RunStore, request_ids: Collection[str]) -> tuple[Receipt,
     Of requests that are done, only these are read.
     """
     with closing(store.journal(is_read_only=True)) as journal:
-        now = datetime.now(UTC)
-        known = open_history(store, journal).receipts.find(frozenset(request_ids))
-        return tuple(receipt.at(now) for receipt in sorted(known.values(), key=lambda receipt: receipt.accepted_at))
+        return _receipts_in(open_history(store, journal), request_ids)
+
+
+def receipts_and_waits(
+    store: RunStore, request_ids: Collection[str] | None = None
+) -> tuple[tuple[Receipt, ...], dict[str, GroupWait]]:
+    """Return the receipts of these requests, or of all, and what those wait for that wait for a group.
+
+    The journal is read once for both.
+    """
+    with closing(store.journal(is_read_only=True)) as journal:
+        history = replay(journal, store.manifest) if request_ids is None else open_history(store, journal)
+        known = _receipts_in(history, request_ids)
+        return known, waits_of(store, history, known)
+
+
+def _receipts_in(history: History, request_ids: Collection[str] | None) -> tuple[Receipt, ...]:
+    now, receipts = datetime.now(UTC), history.receipts
+    known = receipts.receipts() if request_ids is None else receipts.find(frozenset(request_ids)).values()
+    return tuple(receipt.at(now) for receipt in sorted(known, key=lambda receipt: receipt.accepted_at))
 
 
 def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The repaired requests that wait to become visible together, and what one of them still waits for."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from raymu.core.board.board import RevocationBoard
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation, ShardState
-from raymu.service.history import open_history
+from raymu.service.history import History, open_history
 from raymu.service.served import rewound_for_accepted
 from raymu.store.run import RunStore
 from raymu.text import plural
@@ -110,8 +110,23 @@ def group_waits(store: RunStore, request_ids: Collection[str]) -> dict[str, Grou
         history = open_history(store, journal)
         waiting = frozenset(request_ids) & {*history.board.group.request_ids}
         receipts = history.receipts.find(waiting) if waiting else {}
-    if not receipts:
+    return waits_of(store, history, receipts.values())
+
+
+def waits_of(store: RunStore, history: History, receipts: Iterable[Receipt]) -> dict[str, GroupWait]:
+    """Return what those of some requests wait for that are repaired and not visible yet.
+
+    Args:
+        store: The run.
+        history: Its history.
+        receipts: The receipts of the requests, from this history.
+
+    Raises:
+        RunInvalid: The run is not trained.
+    """
+    waiting = [receipt for receipt in receipts if receipt.request_id in history.board.group.request_ids]
+    if not waiting:
         return {}
     group = group_status(history.board, rewound_for_accepted(store.current(), history))
-    waits = {request_id: group.wait_of(receipt) for request_id, receipt in receipts.items()} if group else {}
+    waits = {receipt.request_id: group.wait_of(receipt) for receipt in waiting} if group else {}
     return {request_id: wait for request_id, wait in waits.items() if wait is not None}

@@ -140,16 +140,14 @@ def build_app(
     @app.get("/v1/requests/{request_id}", dependencies=[Depends(needs(Right.READ))])
     async def read_request(request_id: str, request: Request) -> RequestState:
         """Say how far a request has come."""
-        served, receipt = await asyncio.to_thread(_find_receipt, served_runs, request_id)
+        served, receipt, wait = await asyncio.to_thread(_find_request, served_runs, request_id)
         request.state.request_ids.append(receipt.request_id)
-        is_repaired = receipt.published_at is not None
-        waits = await asyncio.to_thread(served.run.group_waits, [receipt.request_id]) if is_repaired else {}
-        return _state(served.name, receipt, waits.get(receipt.request_id))
+        return _state(served.name, receipt, wait)
 
     @app.get("/v1/receipts/{request_id}", dependencies=[Depends(needs(Right.READ))])
     async def read_receipt(request_id: str, request: Request) -> dict[str, Any]:
         """Return the last receipt of a request, as it was signed."""
-        served, receipt = await asyncio.to_thread(_find_receipt, served_runs, request_id)
+        served, receipt, _ = await asyncio.to_thread(_find_request, served_runs, request_id)
         request.state.request_ids.append(receipt.request_id)
         documents = await asyncio.to_thread(served.run.signed_receipts, [receipt.request_id])
         if not documents:
@@ -228,10 +226,11 @@ def _key_of(request: Request) -> str | None:
     return key
 
 
-def _find_receipt(served_runs: Mapping[str, ServedRun], request_id: str) -> tuple[ServedRun, Receipt]:
+def _find_request(served_runs: Mapping[str, ServedRun], request_id: str) -> tuple[ServedRun, Receipt, GroupWait | None]:
     for served in served_runs.values():
-        for receipt in served.run.receipts([request_id]):
-            return served, receipt
+        receipts, waits = served.run.receipts_and_waits([request_id])
+        for receipt in receipts:
+            return served, receipt, waits.get(request_id)
     raise Refused(404, "no run of this service has such a request")
 
 

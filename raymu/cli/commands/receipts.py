@@ -92,7 +92,7 @@ def command(
         facts = {"schema": "raymu.attestations", "out": written.out, "files": list(written.files)}
         show(as_json, facts, lambda screen: screen.print(str(written)))
         return
-    receipts = run.receipts(shown_ids)
+    receipts, waits = run.receipts_and_waits(shown_ids)
     unknown = set(request_ids) - {receipt.request_id for receipt in receipts}
     if unknown:
         raise RequestInvalid(f"{min(unknown)!r} is not a request of this run; `raymu receipts RUN` shows all of them")
@@ -101,13 +101,12 @@ def command(
         return
     if as_json:
         document: dict[str, Any] = {"receipts": run.signed_receipts(shown_ids)}
-        waits = run.group_waits([receipt.request_id for receipt in receipts])
         document["groups"] = {request_id: to_tree(wait) for request_id, wait in waits.items()}
         if requests:
             document["requests"] = [{each.kind: each.value, "request_id": each.request_id} for each in requests]
         emit("receipts", document)
         return
-    screen, waits = Screen(), run.group_waits([receipt.request_id for receipt in receipts])
+    screen = Screen()
     if not receipts:
         screen.print("no request has been made yet")
     for index, receipt in enumerate(receipts):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,10 @@ def test_samples_that_do_not_fit_are_refused(service: Service, body: dict[str, o
 
 def test_health_metrics_and_status_say_how_the_runs_are(service: Service) -> None:
     assert service.client.get("/healthz").json() == {"status": "up"}
-    assert service.client.get("/readyz").json() == {"status": "ready", "waiting": []}
+    until = time.monotonic() + 60
+    while (ready := service.client.get("/readyz").json())["waiting"] and time.monotonic() < until:
+        time.sleep(0.05)
+    assert ready == {"status": "ready", "waiting": []}
     assert set(service.client.get("/v1/status").json()["runs"]) == {"first", "second", "third"}
     metrics = service.client.get("/metrics").text
     run_id = RunStore(str(service.folder / "third")).manifest.run_id

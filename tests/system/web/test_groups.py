@@ -3,16 +3,19 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from raymu.api import Run
 from raymu.cli.group import cli
+from raymu.service import history
 from tests.support.examples import make_config, train_run, write_samples
 from tests.system.web.conftest import opened_service
 
 
-def test_a_request_says_what_its_visible_change_waits_for(tmp_path: Path) -> None:
+def test_a_request_says_what_its_visible_change_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_samples(tmp_path / "all.parquet", samples=100, text_ids=True, owners=8)
     unlearning = {"on_accept": "abstain", "publish": {"at_least": 3, "every": "1h"}}
     data = {"owner": "owner"}
@@ -30,6 +33,17 @@ def test_a_request_says_what_its_visible_change_waits_for(tmp_path: Path) -> Non
         assert group["abstaining_shards"] == len(Run(tmp_path / "run", trust=True).status().group.shards)  # type: ignore[union-attr]
         visible_by = datetime.fromisoformat(group["visible_by"]).astimezone(UTC)
         waits = f"The visible change waits for 2 further repaired requests, or until {visible_by:%Y-%m-%d %H:%M} UTC"
+        with monkeypatch.context() as patch:
+            replays: list[object] = []
+            open_replay = history.open_replay
+
+            def counted(*arguments: Any, **options: Any) -> Any:
+                replays.append(arguments)
+                return open_replay(*arguments, **options)
+
+            patch.setattr(history, "open_replay", counted)
+            assert service.client.get(f"/v1/requests/{request_id}").json()["group"] == group
+            assert len(replays) == 1, "the history is read once for the state and for the group"
         page = service.client.get(f"/requests/{request_id}").text
         assert waits in page
         assert "without a vote meanwhile" in page
