@@ -673,6 +673,7 @@ class Run(ShownRecord):
             result: What `verify` or `audit` returned.
 
         Raises:
+            RunInvalid: A file is in its place that no command wrote.
             StorageFailed: It cannot be written.
             RaymuError: FileMissing or FileCorrupt, if the run or its keys are damaged.
         """

@@ -1,13 +1,13 @@
 """The last verdict of each command that checks a run, in small files of the run: for metrics and pages of a service.
 
 A file is sealed, so that nobody without the key of the run can write a pass. It is no proof of the past: a file that is
-missing, or whose seal is broken, counts as no verdict.
+missing, or whose seal is broken, counts as no verdict. A file of anybody else is not replaced.
 """
 
 from contextlib import suppress
 
 from raymu.core.verdict import CHECKS, CheckName, LastVerdict
-from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RunInvalid
 from raymu.store.codec import seal, unseal
 from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import RunKeys
@@ -21,7 +21,15 @@ class VerdictFiles:
         self._files, self._keys = files, keys
 
     def keep(self, verdict: LastVerdict) -> None:
-        """Write how a check ended, in the place of the one before it. Raises FileMissing, FileCorrupt, StorageFailed."""
+        """Write how a check ended, in the place of the one before it.
+
+        Raises:
+            RunInvalid: A file is there that no command wrote. It stays as it is, so that each verification reports it.
+            RaymuError: FileMissing, FileCorrupt, StorageFailed.
+        """
+        if self._is_foreign(verdict.check, run=verdict.run):
+            path = self._files.display_path(verdict_path(verdict.check))
+            raise RunInvalid(path, f"is not what `raymu {verdict.check}` wrote, and stays as it is; remove it")
         self._files.write(verdict_path(verdict.check), seal(verdict, self._keys.hash_key))
 
     def read(self, check: CheckName, *, run: str) -> LastVerdict | None:

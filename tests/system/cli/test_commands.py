@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import yaml
 import raymu
 from raymu.cli import main
 from raymu.config import Config
+from raymu.core.verdict import LastVerdict, Verdict
+from raymu.store.codec import seal
+from raymu.store.run import RunStore
 from tests.support.examples import write_samples
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -438,6 +442,37 @@ def test_a_report_is_one_page_and_exits_with_the_verdict(cli: Cli, trained: list
     code, out, _ = cli("report", "runs/run", "--out", "page.html", "--verify")
     assert (code, out) == (0, "wrote page.html: generation 4, 1 request; verdict: pass\n")
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize("other", ["run", "key"])
+def test_a_verdict_of_another_run_or_key_is_not_shown_and_stays_until_it_is_removed(
+    cli: Cli, tmp_path: Path, other: str
+) -> None:
+    store = RunStore(str(tmp_path / "runs" / "run"))
+    run_id = store.manifest.run_id
+    passed = LastVerdict(run=run_id, check="verify", verdict=Verdict.PASS, generation=1, at=datetime.now(UTC))
+    passed, key = (
+        (replace(passed, run="0" * 32), store.keys.hash_key)
+        if other == "run"
+        else (passed, b"k" * len(store.keys.hash_key))
+    )
+    foreign = seal(passed, key)
+    path = tmp_path / "runs" / "run" / "verdict-verify.json"
+    path.write_bytes(foreign)
+    for _ in range(2):  # the first verification hides nothing from the second
+        code, out, err = cli("verify", "runs/run")
+        assert (code, path.read_bytes()) == (1, foreign)
+        assert "verdict-verify.json is not what `raymu verify` or `raymu audit` wrote" in " ".join(out.split())
+        assert err.count("\n") == 1
+        assert err.endswith("verdict-verify.json: is not what `raymu verify` wrote, and stays as it is; remove it\n")
+        assert cli("report", "runs/run", "--out", "page.html")[0] == 0
+        assert "That is how" not in (tmp_path / "page.html").read_text()
+    path.unlink()
+    assert cli("verify", "runs/run")[::2] == (0, "")
+    assert store.verdicts.all(run=run_id)[0].verdict is Verdict.PASS
+    assert cli("report", "runs/run", "--out", "page.html")[0] == 0
+    assert "That is how" in (tmp_path / "page.html").read_text()
 
 
 def give_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:

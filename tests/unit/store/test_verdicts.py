@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from raymu.core.verdict import LastVerdict, Verdict
-from raymu.errors import FileUnreadable
+from raymu.errors import FileUnreadable, RunInvalid
+from raymu.store.codec import seal
 from raymu.store.files.run_files import RunFiles
 from raymu.store.layout import kind_of, verdict_path
 from raymu.store.run import RunStore
@@ -46,6 +47,7 @@ def test_the_last_verdict_of_each_check_is_kept(store: RunStore) -> None:
 def test_a_verdict_of_another_run_and_one_that_was_moved_or_changed_count_as_none(store: RunStore) -> None:
     store.verdicts.keep(replace(PASSED, run="another"))
     assert store.verdicts.read("verify", run=RUN) is None
+    store.files.delete(verdict_path("verify"))
     store.verdicts.keep(FAILED)
     payload = store.files.read(verdict_path("verify"))
     store.files.write(verdict_path("audit"), payload)
@@ -54,6 +56,16 @@ def test_a_verdict_of_another_run_and_one_that_was_moved_or_changed_count_as_non
     store.files.write(verdict_path("verify"), json.dumps(forged).encode())
     assert store.verdicts.all(run=RUN) == ()
     assert store.verdicts.foreign(run=RUN) == ["verdict-verify.json", "verdict-audit.json"]
+
+
+def test_a_file_that_no_command_wrote_is_not_replaced(store: RunStore) -> None:
+    foreign = seal(PASSED, b"another key".ljust(32))
+    store.files.write(verdict_path("verify"), foreign)
+    with pytest.raises(RunInvalid, match=r"verdict-verify.json: is not what `raymu verify` wrote, .*; remove it$"):
+        store.verdicts.keep(FAILED)
+    assert store.files.read(verdict_path("verify")) == foreign
+    store.verdicts.keep(replace(FAILED, check="audit"))
+    assert store.verdicts.all(run=RUN) == (replace(FAILED, check="audit"),)
 
 
 def test_a_file_that_cannot_be_read_now_is_no_verdict_and_is_not_called_foreign(store: RunStore) -> None:
