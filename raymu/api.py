@@ -1,47 +1,38 @@
-"""A run in Python: open it, revoke samples, predict, and check the result.
+"""A run in Python: open it, revoke samples, and check the result. Its base classes read it and predict with it.
 
 Methods import what needs PyTorch or Ray when they are called: opening a run and reading its status need neither.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakSet
 
-from raymu.backends import Backend, backend_of
 from raymu.callbacks.callback import Callback
 from raymu.callbacks.watcher import Watcher
-from raymu.config import ClusterConfig, Config
+from raymu.config import Config
 from raymu.connection import Connection
 from raymu.console.notebook import counts_shown, stages_shown
-from raymu.core.deadlines import Deadline
 from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.stage_measures import StageReport
-from raymu.core.trust import EVERYTHING, Trust
-from raymu.core.uri import basename, is_uri, redacted
+from raymu.core.trust import Trust
+from raymu.core.uri import is_uri, redacted
 from raymu.core.verdict import CheckName, LastVerdict
 from raymu.data.date_text import END_OF_DAY
-from raymu.data.frames import TableData, is_frame, to_table
-from raymu.errors import (
-    CoordinatorLost,
-    RaymuError,
-    RequestInvalid,
-    RunInvalid,
-    RunRolledBack,
-)
+from raymu.errors import CoordinatorLost, RaymuError, RequestInvalid, RunInvalid
+from raymu.run_predictor import RunPredictor
 from raymu.service.coordinator.anchoring_client import AnchoringClient
 from raymu.service.coordinator.calls import (
     Call,
@@ -63,65 +54,28 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.shared_calls import ClientClosed
 from raymu.service.coordinator.stage_times import stages_timed
-from raymu.service.followed_history import FollowedHistory
 from raymu.service.phase import READING, STARTING, Count, PhaseListener, begin_phase, no_count, no_phase
-from raymu.service.requests.lookup import FoundRequest, find_requests
-from raymu.service.requests.revocation import Revocation, SubmissionResult
-from raymu.service.requests.revoked_subjects import require_all_registered
-from raymu.service.served import Waiting, served_generation, waiting_requests
+from raymu.service.requests.revocation import Revocation, SubmissionResult, listed_ids
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
-from raymu.service.status import (
-    RunStatus,
-    receipts,
-    receipts_and_waits,
-    receipts_of,
-    signed_receipts,
-    status,
-    trained_on,
-)
-from raymu.service.waiting_group import GroupWait, group_waits
-from raymu.shown_record import ShownRecord
-from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
+from raymu.service.status import trained_on
 from raymu.store.run import RunStore
-from raymu.store.trust_list import read_trust
-from raymu.text import one_line, plural
 from raymu.user_paths import absolute, data_location, local_path, table_data
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from raymu.core.arrays import Targets
     from raymu.core.tuning import Constraints, Search
-    from raymu.data.rows import Rows
     from raymu.report.write import RunReport
-    from raymu.service.attestations import AttestationFolder
-    from raymu.service.audit.document import AuditDocument
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.audit.report import AuditReport
     from raymu.service.audit.snapshot_report import SnapshotReport, SnapshotScope
-    from raymu.service.backup import Backup
     from raymu.service.coordinator.client import CoordinatorClient
-    from raymu.service.export import Export
-    from raymu.service.export_document import ExportCheck
-    from raymu.service.model_bom import ModelBom
-    from raymu.service.model_signature import ModelSignature
-    from raymu.service.planning.forecast import Forecast
-    from raymu.service.prediction import Evaluation, Predictions
-    from raymu.service.served_ensemble import ServedEnsemble
-    from raymu.service.table_prediction import RowProgress, TablePrediction
     from raymu.service.tuning.report import TuningReport
     from raymu.service.upgrade import RunUpgrade
     from raymu.service.verify.verify import Verification
-    from raymu.store.manifest import RunManifest
-    from raymu.training.ensemble_module import EnsembleModule
 
 __all__ = ["Revocation", "Run", "SubmissionResult", "open_run"]
 
-_log = logging.getLogger(__name__)
 
-
-class Run(ShownRecord):
+class Run(RunPredictor):
     """A run. Reading it does not need a cluster. The first call that changes it starts a coordinator.
 
     Close it, or use it in a `with` statement, to stop what it started. All threads of a process may use one object at once.
@@ -153,18 +107,12 @@ class Run(ShownRecord):
             RunInvalid: The storage at `run_dir` cannot be reached.
             ConfigInvalid: The list of what the user trusts cannot be read.
         """
-        self.location, self._address, self._take_over = absolute(run_dir), address, take_over
-        self.trust: Trust = trust if isinstance(trust, Trust) else EVERYTHING if trust else read_trust()
-        """What the run's settings may ask for."""
-        self._store = RunStore(self.location, trust=self.trust)
+        super().__init__(run_dir, address=address, trust=trust, take_over=take_over)
         self._training: TrainingResult | None = None
-        self._ensemble: ServedEnsemble | None = None
-        self._history = FollowedHistory(self._store)
         self._connection = Connection(self._store)
         self._own_callbacks = tuple(callbacks)
         self._watcher = Watcher(self, self._store, self._make_callbacks)
-        self._is_copy_reported = False
-        self._configuring, self._loading = Lock(), Lock()
+        self._configuring = Lock()
         _of_this_process.add(self)
 
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[()]]:
@@ -172,67 +120,11 @@ class Run(ShownRecord):
         return partial(Run, self.location, address=self._address, trust=self.trust.has_all), ()
 
     @property
-    def config(self) -> Config:
-        return self._store.config
-
-    @property
-    def manifest(self) -> RunManifest:
-        """What the run is: its settings, its classes, and what was converted when its training file was read."""
-        return self._store.manifest
-
-    @property
-    def run_id(self) -> str:
-        """Id of the run, which stays as long as the run exists."""
-        return self._store.manifest.run_id
-
-    @property
-    def generation(self) -> int | None:
-        """Number of the generation that is served; None before the run is trained."""
-        with suppress(RunInvalid):
-            return served_generation(self._store).number
-        return None
-
-    @property
-    def cluster(self) -> ClusterConfig:
-        """The cluster settings, with the address that this object was opened with. Raises RunUntrusted."""
-        configured = self.config.cluster
-        if self._address is None:
-            self._store.require_trusted("cluster.address")
-        return replace(configured, address=self._address or configured.address)
-
-    @property
     def training(self) -> TrainingResult:
         """The cost of the training. Raises RunInvalid unless this object trained the run."""
         if self._training is None:
             raise RunInvalid(redacted(self.location), "was trained earlier: only `train` returns what training cost")
         return self._training
-
-    def require_not_rolled_back(self) -> None:
-        """Compare the run with the anchor that this user keeps of it, and keep the latest.
-
-        Every method does this, except `verify`, which reports it, and `stop`. A copy elsewhere that is older than the run
-        this user knows is used all the same, and a line on the log says so.
-
-        Raises:
-            RunRolledBack: An older copy was put in the run's place.
-        """
-        missing = self._anchors.missing_event()
-        if missing is None:
-            return
-        if missing.is_here:
-            raise RunRolledBack(redacted(self.location), missing.sequence)
-        if not self._is_copy_reported:
-            self._is_copy_reported = True
-            _log.warning("raymu: %s is %s", one_line(redacted(self.location)), older_copy(missing))
-
-    def _require_nothing_lost(self) -> None:
-        """Raise RunRolledBack, or RunInvalid if a registry knows requests that the run lacks."""
-        self.require_not_rolled_back()
-        require_all_registered(self._store)
-
-    def accept_rollback(self) -> None:
-        """Keep the anchor of the run as it is now, after it was put back to an older copy on purpose."""
-        self._anchors.accept()
 
     def coordinator(self) -> CoordinatorClient:
         """Return the coordinator that this object uses, connected or started on the first call.
@@ -349,7 +241,7 @@ class Run(ShownRecord):
             ShardRepairFailed: A repair failed. The request stays accepted, and settling finishes it.
         """
         revocation = Revocation(
-            ids=_listed(ids),
+            ids=listed_ids(ids),
             owner=owner,
             strategy=strategy,
             boundary=boundary,
@@ -627,23 +519,6 @@ class Run(ShownRecord):
                 self._store, scope or SnapshotScope(), run_tasks=run_tasks, progress=count, phase=begin
             )
 
-    def audit_document(self, report: AuditReport | SnapshotReport) -> dict[str, Any]:
-        """Return an audit as a document that names this run and its state, signed if the signing key can be read."""
-        from raymu.service.audit.document import audit_document
-
-        return audit_document(self._store, report)
-
-    def read_audit(self, path: str | Path) -> AuditDocument:
-        """Read the document of an audit of this run, and check its signature and what it says about the run.
-
-        Raises:
-            RequestInvalid: It is not an audit of this run, or was changed.
-        """
-        from raymu.service.audit.document import read_audit
-
-        self.require_not_rolled_back()
-        return read_audit(self._store, Path(path))
-
     def verify(
         self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = no_progress
     ) -> Verification:
@@ -708,34 +583,6 @@ class Run(ShownRecord):
         table = None if data is None else str(data)
         return make_report(self, data=table, is_verified=verify, audit=document, progress=progress)
 
-    def plan(
-        self,
-        ids: Sequence[SampleId] = (),
-        *,
-        owner: SampleId | None = None,
-        strategy: str | None = None,
-        boundary: float | str | None = None,
-        ignore_unknown: bool = False,
-        workers: int | None = None,
-    ) -> Forecast:
-        """Forecast the cost of a request under every strategy. Nothing changes.
-
-        Args:
-            ids: The samples.
-            owner: All samples of this owner, instead of `ids`.
-            strategy: The strategy to forecast in detail instead of the configured one.
-            boundary: The hybrid boundary instead of the configured one.
-            ignore_unknown: Leave out ids that are unknown or revoked, as `revoke` does.
-            workers: Shards that are repaired side by side. The default is as many as trained the run.
-        """
-        from raymu.service.planning.forecast import plan
-
-        self.require_not_rolled_back()
-        revocation = Revocation(
-            ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, ignore_unknown=ignore_unknown
-        )
-        return plan(self._store, revocation, workers=workers, followed=self._history)
-
     def locations(self) -> ShardLocations:
         """Return which actor has which shard in memory, as this object's coordinator or a detached one reports it.
 
@@ -749,321 +596,16 @@ class Run(ShownRecord):
             return client.call(Locations())
         return {}
 
-    def status(self, *, locations: ShardLocations | None = None) -> RunStatus:
-        """Read the run's status. The `locations` are shown with the shards. Raises RunInvalid if it is not trained."""
-        self.require_not_rolled_back()
-        return status(self._store, locations=locations)
-
-    def unsettled(self) -> tuple[Deadline, ...]:
-        """Return the deadlines of the requests that are not exact yet, the earliest first; none before the run is trained.
-
-        A detached coordinator settles them in time. Without one, whoever uses the run does.
-        """
-        with suppress(RunInvalid):
-            return self.status().deadlines
-        return ()
-
-    def waiting(self) -> Waiting | None:
-        """Return what predictions are made from while accepted requests wait to be carried out; None if none waits."""
-        return waiting_requests(self._store)
-
-    def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
-        """Return the receipts of these requests, or of all, in the order of acceptance."""
-        self.require_not_rolled_back()
-        return list(receipts(self._store) if request_ids is None else receipts_of(self._store, request_ids))
-
-    def group_waits(self, request_ids: Collection[str]) -> dict[str, GroupWait]:
-        """Return what some requests wait for together with others before predictions come from their repaired states.
-
-        With `unlearning.publish`, a request is forgotten at once, and its shards are rewound or abstain until its group is
-        visible. Requests that do not wait are left out.
-
-        Args:
-            request_ids: The requests.
-        """
-        self.require_not_rolled_back()
-        return group_waits(self._store, request_ids)
-
-    def receipts_and_waits(
-        self, request_ids: Collection[str] | None = None
-    ) -> tuple[list[Receipt], dict[str, GroupWait]]:
-        """Return what `receipts` and `group_waits` return for these requests, or for all, of one reading of the journal."""
-        self.require_not_rolled_back()
-        known, waits = receipts_and_waits(self._store, request_ids)
-        return list(known), waits
-
-    def find_requests(
-        self,
-        *,
-        ids: Sequence[SampleId] = (),
-        owners: Sequence[SampleId] = (),
-        keys: Sequence[str] = (),
-    ) -> list[FoundRequest]:
-        """Return which request revoked each of these samples, named each owner, or has each idempotency key.
-
-        The run keeps keyed hashes of them, so that what was purged is found too. Samples of an owner that were revoked by
-        their ids are not found by the owner.
-        """
-        return find_requests(self._store, ids=ids, owners=owners, keys=keys)
-
-    def signed_receipts(self, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Return the last receipt of each of these requests, or of all, as it was issued.
-
-        Receipts are signed (Ed25519, by the key of signing.pub), and each names the hash of the receipt issued before it.
-        The first receipt of a request that was patched and then settled is left out, so the chain cannot be followed from
-        the result. `verify` follows it.
-        """
-        self.require_not_rolled_back()
-        return signed_receipts(self._store, request_ids)
-
-    def attest_receipts(self, out: str | Path, request_ids: Collection[str] | None = None) -> AttestationFolder:
-        """Write receipts for others, who can check them without raymu: docs/check_receipts.py does.
-
-        Each becomes one JSON file: the receipt as a statement of in-toto in a DSSE envelope, and the proof that it is one of
-        the receipts that the run issued. A request that was patched and then settled has two receipts.
-
-        Args:
-            out: A new folder. It gets the public key too.
-            request_ids: The requests; None for all.
-
-        Raises:
-            RequestInvalid: The folder cannot be written, or there is no receipt.
-            FileCorrupt: A receipt was changed. Nothing is signed then.
-        """
-        from raymu.service.attestations import write_attestations
-
-        self.require_not_rolled_back()
-        return write_attestations(self._store, local_path(out), request_ids)
-
-    def sign(self, out: str | Path) -> ModelSignature:
-        """Sign the files of the generation that is served, for people who check them with OpenSSF's model_signing.
-
-        Args:
-            out: The file to write, which ends in `.sig`. The public key is written beside it, with the ending `.pem`.
-
-        Raises:
-            RequestInvalid: The file cannot be written, or accepted requests wait for a state that saw their samples.
-        """
-        from raymu.service.model_signature import sign_generation
-
-        self._require_nothing_lost()
-        return sign_generation(self._store, local_path(out))
-
-    def bom(self, out: str | Path) -> ModelBom:
-        """Write the bill of materials of the generation that is served, as CycloneDX 1.6 (ML-BOM). It names no sample.
-
-        Args:
-            out: The file to write, which ends in `.json`.
-
-        Raises:
-            RequestInvalid: The file cannot be written, or accepted requests wait for a state that saw their samples.
-        """
-        from raymu.service.model_bom import write_model_bom
-
-        self._require_nothing_lost()
-        return write_model_bom(self._store, local_path(out))
-
-    def backup(self, target: str | Path, *, check: bool = False) -> Backup:
-        """Bring the backup at a place up to the present state of the run. A coordinator may go on meanwhile.
-
-        The place holds one state: what the run has purged since the last backup there is destroyed.
-
-        Args:
-            target: An empty or missing folder, or one with an earlier backup of this run, as a path or a URI.
-            check: Read the files that are there, and copy again those that are not as they were written.
-
-        Raises:
-            RequestInvalid: Something else is there.
-            RaymuError: RunInvalid, FileMissing, FileCorrupt, StorageFailed.
-        """
-        from raymu.service.backup import back_up
-
-        self._require_nothing_lost()
-        return back_up(self._store, absolute(target), is_checked=check)
-
-    def predict(self, features: Rows | object) -> npt.NDArray[np.float32]:
-        """Predict with the current generation.
-
-        Args:
-            features: (samples, *input shape), or a table in memory: a DataFrame, an Arrow table or anything that `train`
-                takes. Labels in the table are not read.
-
-        Returns:
-            (samples, outputs) float32: probabilities of classes or labels, or numbers.
-        """
-        rows = self._rows(features)
-        return self._served.answer(lambda ensemble: ensemble.predict(rows), self._require_nothing_lost)
-
-    def predict_marked(self, features: Rows | object) -> Predictions:
-        """Predict as `predict` does, with the number of the generation and a mark for each answer.
-
-        An answer is certain if its class stays the same whatever becomes of shards that are rewound, abstain, are patched,
-        or wait for a repair or for their group.
-        """
-        rows = self._rows(features)
-        return self._served.answer(lambda ensemble: ensemble.predict_marked(rows), self._require_nothing_lost)
-
-    def predict_if_loaded(self, features: Rows) -> Predictions | None:
-        """Predict as `predict_marked` does, if nothing has to be read or waited for; None otherwise.
-
-        The check that the run still serves the generation takes microseconds, before and after.
-        """
-        return self._served.answer_if_loaded(lambda ensemble: ensemble.predict_marked(features))
-
-    def samples_of(self, table: object) -> Rows:
-        """Return the samples of a table in memory, as `predict` takes them. Raises DataInvalid."""
-        return self._rows(table)
-
-    def evaluate(self, features: Rows | object, labels: Targets | None = None) -> Evaluation:
-        """Measure the score of the current generation: the accuracy, or R2 of numbers.
-
-        Args:
-            features: (samples, *input shape), or a table in memory, as for `predict`.
-            labels: (samples,) int64, or (samples, outputs) float32. The default takes those of the table.
-        """
-        if labels is None:
-            return self._evaluate_table(to_table(features))
-        rows, targets = self._rows(features), labels
-        return self._served.answer(
-            lambda ensemble: ensemble.evaluate(rows, targets, has_metrics=True), self._require_nothing_lost
-        )
-
-    def predict_file(
-        self,
-        data: str | Path,
-        out: str | Path,
-        *,
-        labels_only: bool = False,
-        progress: RowProgress | None = None,
-    ) -> TablePrediction:
-        """Predict a table of any length into a file, which appears under its name when it is whole.
-
-        All predictions are of one generation, which the run serves until then: if a request revokes from it meanwhile, the
-        table is predicted again. They are computed in this process or on Ray, as `cluster.fleet` says, with the same bits.
-
-        Args:
-            data: A path, a URI or a pattern of Parquet, Arrow or Feather files. Labels in them are not read.
-            out: The Parquet or CSV file to write.
-            labels_only: Leave out the probabilities, which reveal more about single training samples.
-            progress: Called with the rows that are done, and with those of all; 0 if the files do not say how many they are.
-
-        Raises:
-            DataInvalid: The table cannot be read, or a row does not fit. Nothing is written then.
-            RequestInvalid: The file cannot be written, or generations came faster than the answer.
-        """
-        from raymu.data.predictions import require_format
-        from raymu.output_file import check_output_path
-        from raymu.service.table_prediction import predict_table, rows_to_predict
-
-        source, place = str(data), Path(out).expanduser()
-        require_format(str(place))
-        check_output_path(place, reads={"the table to predict": source}, run=self.location)
-        rows = rows_to_predict(self._store, source)
-        with counts_shown("row", progress or no_count) as (count, _):
-            return predict_table(
-                self._store,
-                self._served,
-                rows,
-                str(place),
-                partial(self._backend.predict, rows),
-                labels_only=labels_only,
-                check=self._require_nothing_lost,
-                progress=count,
-            )
-
-    def evaluate_file(self, path: str, *, progress: RowProgress | None = None) -> Evaluation:
-        """Measure the accuracy of the current generation on a table with labels, of any length.
-
-        Metrics such as ROC AUC need the predictions of all samples: 4 bytes a sample and class are kept for them.
-
-        Args:
-            path: A path, a URI or a pattern of Parquet, Arrow or Feather files.
-            progress: As for `predict_file`.
-
-        Raises:
-            DataInvalid: The table cannot be read, has no labels, or a row does not fit.
-        """
-        return self._evaluate_table(path, progress)
-
-    def _evaluate_table(self, data: TableData, progress: RowProgress | None = None) -> Evaluation:
-        from raymu.data.row_stream import open_rows
-        from raymu.service.table_prediction import evaluate_table
-
-        manifest = self._store.manifest
-        rows = open_rows(
-            data,
-            self.config.data,
-            manifest.form,
-            input_shape=manifest.input_shape,
-            classes=manifest.class_table,
-        )
-        with counts_shown("row", progress or no_count) as (count, _):
-            return evaluate_table(self._served, rows, check=self._require_nothing_lost, progress=count)
-
-    def _rows(self, features: Rows | object) -> Rows:
-        """Return samples to predict: rows as they are, and those of a table in memory."""
-        from raymu.data.row_stream import open_rows
-        from raymu.data.rows import Columns
-
-        if isinstance(features, Columns) or not is_frame(features):
-            rows: Any = features
-            return rows
-        manifest, table = self._store.manifest, to_table(features)
-        stream = open_rows(table, self.config.data, manifest.form, input_shape=manifest.input_shape)
-        unit = max(1, table.num_rows)
-        [part] = stream.parts(unit, most=unit)
-        return part.features
-
-    def module(self) -> EnsembleModule:
-        """Return the current generation as a `torch.nn.Module`, in evaluation mode and on the CPU.
-
-        It is a copy: a later revocation supersedes it, and the purge of the run does not reach it.
-        """
-        from raymu.service.export import served_module
-
-        self.require_not_rolled_back()
-        return served_module(self._store)
-
-    def export(self, out: str | Path, *, formats: Sequence[str] = ("pt2",)) -> Export:
-        """Write the current generation into a folder, for programs without raymu, with a document of what it is.
-
-        It is a copy: a later revocation supersedes it, and the purge of the run does not reach it.
-
-        Args:
-            out: A new local folder, or one with an earlier export of this run, which is replaced.
-            formats: Any of pt2 (a program of torch.export), onnx and safetensors.
-
-        Raises:
-            RequestInvalid: A format is unknown, the folder cannot be written, the model cannot be traced, or accepted
-                requests wait for a state that saw their samples.
-            ConfigInvalid: A format needs a package that is not installed.
-        """
-        from raymu.service.export import export_run
-        from raymu.training.export_formats import formats_of
-
-        self._require_nothing_lost()
-        return export_run(self._store, local_path(out), formats_of(formats))
-
-    def check_export(self, out: str | Path) -> ExportCheck:
-        """Compare an export with what the run serves now. Raises RequestInvalid if it is none of this run, or was changed."""
-        from raymu.service.export_document import check_export
-
-        self.require_not_rolled_back()
-        return check_export(self._store, local_path(out))
-
     def close(self) -> None:
         """Stop the coordinator that this object started, if any. Calls that other threads have begun end first."""
-        if (served := self._ensemble) is not None:
-            served.close()  # a coordinator's last act is to close the journal's file, which others must not have open
+        super().close()  # a coordinator's last act is to close the journal's file, which others must not have open
         self._connection.close()
 
     def _forget_parent(self) -> None:
         """In a forked child, leave the parent's coordinator alone, and its locks."""
+        super()._forget_parent()
         self._connection.forget_parent()
-        self._configuring, self._loading = Lock(), Lock()
-        self._history = FollowedHistory(self._store)
-        if self._ensemble is not None:
-            self._ensemble.forget_parent()
+        self._configuring = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -1077,41 +619,6 @@ class Run(ShownRecord):
         """Call `revoke_many`, by its name in version 0.1."""
         warnings.warn("Run.submit is now Run.revoke_many", DeprecationWarning, stacklevel=2)
         return self.revoke_many(revocations, progress=progress)
-
-    def _missing_event(self) -> MissingEvent | None:
-        """Return what the run lacks of what this user saw. What cannot be read, the verification reports."""
-        with suppress(RaymuError):
-            return self._anchors.missing_event()
-        return None
-
-    def __repr__(self) -> str:
-        """Return the name alone: a debugger or a log that shows an object does not wait for its storage."""
-        return f"Run(name {one_line(basename(self.location))})"
-
-    @property
-    def _facts(self) -> dict[str, object]:
-        """What the table in a notebook says; of a run that cannot be read, only its name."""
-        name: dict[str, object] = {"name": basename(self.location)}
-        try:
-            known = status(self._store)
-        except (RaymuError, OSError) as error:
-            return name | {"not read": type(error).__name__}
-        shards = f"{plural(len(known.shards), 'shard')} of {plural(known.slices, 'slice')}"
-        requests = {"requests": known.requests.accepted, "exact": known.requests.settled}
-        return name | {
-            "generation": known.generation,
-            "layout": shards,
-            **requests,
-            "shards in debt": known.debt.shards,
-        }
-
-    @property
-    def _anchors(self) -> KeptAnchors:
-        return KeptAnchors(self._store)
-
-    @cached_property
-    def _backend(self) -> Backend:
-        return backend_of(self._store, self.cluster, self.trust, take_over=self._take_over)
 
     def _last_verdict(self, check: CheckName, result: Verification | AuditReport) -> LastVerdict:
         return LastVerdict(
@@ -1132,16 +639,6 @@ class Run(ShownRecord):
 
         self._training = replace(self._call(Train(), collect), stages=tuple(stages), left_out=left_out)
         self._watcher.end_training(self._training)
-
-    @property
-    def _served(self) -> ServedEnsemble:
-        """The ensemble of the current generation, which all threads predict with."""
-        from raymu.service.served_ensemble import ServedEnsemble
-
-        with self._loading:
-            if self._ensemble is None:
-                self._ensemble = ServedEnsemble(self._store)
-            return self._ensemble
 
 
 _of_this_process: WeakSet[Run] = WeakSet()
@@ -1187,9 +684,3 @@ def _end_of(due: date | None) -> datetime | None:
     if isinstance(due, datetime) or not isinstance(due, date):
         return due
     return datetime.combine(due, END_OF_DAY).astimezone()
-
-
-def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
-    if isinstance(ids, str | int):  # a string would pass as a list of its letters
-        raise RequestInvalid(f"ids is {one_line(repr(ids))}; give a list of ids")
-    return tuple(ids)

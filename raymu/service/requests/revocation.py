@@ -93,6 +93,13 @@ class SubmissionResult:
         return self.ignored.request_ids if self.ignored else tuple(getattr(self.refusal, "request_ids", ()))
 
 
+def listed_ids(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
+    """Return ids as a request has them. Raises RequestInvalid for text, which would pass as a list of its letters."""
+    if isinstance(ids, str | int):
+        raise RequestInvalid(f"ids is {one_line(repr(ids))}; give a list of ids")
+    return tuple(ids)
+
+
 def some_of(texts: Sequence[str], count: int | None = None) -> str:
     """Return the first three of some texts, in one line. count: how many there are, if these are not all"""
     return one_line(", ".join(texts[:3])) + (", ..." if (count or len(texts)) > 3 else "")
