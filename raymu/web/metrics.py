@@ -81,6 +81,12 @@ class ServiceMetrics:
             for run in self._runs:
                 run.refresh()
 
+    def begin(self, run_id: str, metric: Metric) -> None:
+        """Export a counter or a histogram of a run with 0 for all values of its labels; a gauge only once it has a value."""
+        if metric.kind is not MetricKind.GAUGE:
+            for values in metric.label_values:
+                self._instruments[metric].labels(run_id, *(values[label] for label in metric.labels))
+
     def publish(self, run_id: str, measurements: Iterable[Measurement]) -> set[_Series]:
         """Add measurements of a run. Returns which series they are of."""
         published: set[_Series] = set()
@@ -118,8 +124,7 @@ class RunMetrics:
         self._verdicts: dict[CheckName, LastVerdict] | None = None  # None: they were not read yet
         self._is_working, self._is_read = False, False
         for metric in METRICS:
-            if metric.kind is MetricKind.COUNTER:
-                service.publish(self._run_id, metric.zeros)
+            service.begin(self._run_id, metric)
         self._show_readiness()
 
     def on_look(self, *, is_done: bool) -> None:

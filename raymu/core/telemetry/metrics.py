@@ -1,7 +1,8 @@
 """The table of a run's Prometheus metrics: names, kinds, labels and help texts.
 
 No label ever names a person, a sample, an idempotency key or a path: a run is named by its random id, and in one metric by
-the name of its directory. Counters begin at 0 for every value of their labels, so that `increase` sees the first event.
+the name of its directory. Counters begin at 0 for every value of their labels, so that `increase` sees the first event. So do
+histograms, where the exporter can begin one without an observation.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from enum import StrEnum
 from itertools import product
 
 from raymu.config.unlearning import Strategy
+from raymu.core.receipt import RequestStage
 from raymu.core.records import Exactness, Remedy
 from raymu.core.verdict import CHECKS, Verdict
 
@@ -55,15 +57,15 @@ class Metric:
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram's buckets; empty for other kinds."""
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
-    """All values of each label of a counter."""
+    """All values of each label of a counter or a histogram."""
 
     def __post_init__(self) -> None:
         if (self.kind is MetricKind.HISTOGRAM) != bool(self.buckets):
             raise ValueError(f"{self.name}: a histogram has buckets, and other kinds have none")
         if any(bound <= 0.0 for bound in self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError(f"{self.name}: buckets {self.buckets} do not rise from above 0")
-        if self.kind is MetricKind.COUNTER and set(self.values) != set(self.labels):
-            raise ValueError(f"{self.name}: a counter knows all values of its labels beforehand")
+        if self.kind is not MetricKind.GAUGE and set(self.values) != set(self.labels):
+            raise ValueError(f"{self.name}: a {self.kind} knows all values of its labels beforehand")
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -77,10 +79,16 @@ class Metric:
                 return tuple(f"ray_{self.name}_{part}" for part in ("bucket", "sum", "count"))
 
     @property
-    def zeros(self) -> Iterator["Measurement"]:
-        """Yield a 0 for every combination of label values."""
+    def label_values(self) -> Iterator[Mapping[str, str]]:
+        """Yield every combination of label values of a counter or a histogram."""
         for combination in product(*self.values.values()):
-            yield self.of(0.0, **dict(zip(self.values, combination, strict=True)))
+            yield dict(zip(self.values, combination, strict=True))
+
+    @property
+    def zeros(self) -> Iterator["Measurement"]:
+        """Yield a 0 for every combination of label values of a counter."""
+        for values in self.label_values:
+            yield self.of(0.0, **values)
 
     def of(self, value: float, **labels: str) -> "Measurement":
         """Make a measurement. Raises ValueError unless the labels are those of the metric."""
@@ -110,9 +118,16 @@ def _gauge(name: str, unit: str, text: str, *labels: str) -> Metric:
     return Metric(name=f"raymu_{name}", kind=MetricKind.GAUGE, unit=unit, help=text, labels=labels)
 
 
-def _histogram(name: str, unit: str, text: str, buckets: tuple[float, ...], *labels: str) -> Metric:
-    kind = MetricKind.HISTOGRAM
-    return Metric(name=f"raymu_{name}", kind=kind, unit=unit, help=text, labels=labels, buckets=buckets)
+def _histogram(name: str, unit: str, text: str, buckets: tuple[float, ...], **values: tuple[str, ...]) -> Metric:
+    return Metric(
+        name=f"raymu_{name}",
+        kind=MetricKind.HISTOGRAM,
+        unit=unit,
+        help=text,
+        labels=tuple(values),
+        buckets=buckets,
+        values=values,
+    )
 
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 14400.0, 86400.0)
@@ -210,16 +225,22 @@ COMPUTE_SECONDS = _counter(
     remedy=(TRAINING, *_REMEDIES),
 )
 
-REPAIR_SECONDS = _histogram("repair_seconds", "seconds", "Seconds of compute of a repair", _SECONDS, "remedy")
+REPAIR_SECONDS = _histogram(
+    "repair_seconds", "seconds", "Seconds of compute of a repair", _SECONDS, remedy=_REMEDIES
+)
 SECONDS_PER_PASS = _histogram(
-    "seconds_per_pass", "seconds", "Seconds of a sample pass, measured at each stage", _SECONDS_PER_PASS, "remedy"
+    "seconds_per_pass",
+    "seconds",
+    "Seconds of a sample pass, measured at each stage",
+    _SECONDS_PER_PASS,
+    remedy=(TRAINING, *_REMEDIES),
 )
 REQUEST_SECONDS = _histogram(
     "request_seconds",
     "seconds",
     "Seconds from a request's arrival until it reached the stage in `state`",
     _SECONDS,
-    "state",
+    state=tuple(stage for stage in RequestStage if stage is not RequestStage.ACCEPTED),
 )
 
 METRICS: tuple[Metric, ...] = (

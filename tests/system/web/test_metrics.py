@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -44,6 +46,7 @@ def test_what_another_command_does_is_counted_and_ended_series_are_left_out(fold
     with opened_service(folder, "run") as service, Run(folder / "run", trust=True) as other:
         before = series(service)
         assert (before[ACCEPTED], before[PASSES]) == (0, 0)
+        assert before['raymu_request_seconds_count{state="settled"}'] == 0
         assert "raymu_deadline_slack_seconds" not in before
         other.revoke([1007], strategy="dpus")
         owing = series(service)
@@ -58,6 +61,15 @@ def test_what_another_command_does_is_counted_and_ended_series_are_left_out(fold
         assert {name: after[name] for name in after if name.endswith("_total")} == {
             name: again[name] for name in again if name.endswith("_total")
         }
+
+
+def test_promtool_finds_no_fault_with_names_and_help(folder: Path) -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("promtool of Prometheus is not installed")
+    with opened_service(folder, "run") as service:
+        text = service.client.get("/metrics").text
+    ended = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_a_run_that_cannot_be_read_is_not_ready(folder: Path) -> None:

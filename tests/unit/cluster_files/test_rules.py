@@ -61,9 +61,14 @@ def test_every_alert_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["check", "rules", "raymu-serve-rules.yaml"], ["test", "rules", "raymu-serve-rules-test.yaml"]]
+    "command",
+    [
+        ["check", "rules", "raymu-rules.yaml", "raymu-serve-rules.yaml"],
+        ["check", "config", "--syntax-only", "prometheus.yaml"],
+        ["test", "rules", "raymu-serve-rules-test.yaml"],
+    ],
 )
-def test_promtool_accepts_the_rules_of_the_service(command: list[str]) -> None:
+def test_promtool_accepts_the_files(command: list[str]) -> None:
     if (promtool := shutil.which("promtool")) is None:
         pytest.skip("promtool of Prometheus is not installed")
     folder = Path(__file__).parents[3] / "cluster" / "prometheus"
