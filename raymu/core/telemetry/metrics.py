@@ -225,9 +225,7 @@ COMPUTE_SECONDS = _counter(
     remedy=(TRAINING, *_REMEDIES),
 )
 
-REPAIR_SECONDS = _histogram(
-    "repair_seconds", "seconds", "Seconds of compute of a repair", _SECONDS, remedy=_REMEDIES
-)
+REPAIR_SECONDS = _histogram("repair_seconds", "seconds", "Seconds of compute of a repair", _SECONDS, remedy=_REMEDIES)
 SECONDS_PER_PASS = _histogram(
     "seconds_per_pass",
     "seconds",
