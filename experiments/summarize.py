@@ -57,6 +57,7 @@ SEPARATE = (
     "beside_torchunlearn",
     "serving",
     "serving_on_ray",
+    "webhooks",
     "storage_under_load",
 )
 """Scripts with options of their own."""
