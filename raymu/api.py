@@ -561,7 +561,12 @@ class Run(RunPredictor):
         *,
         data: str | Path | None = None,
         verify: bool = False,
-        audit: AuditReport | SnapshotReport | str | Path | None = None,
+        audit: AuditReport
+        | SnapshotReport
+        | str
+        | Path
+        | Sequence[AuditReport | SnapshotReport | str | Path]
+        | None = None,
         progress: Progress = no_progress,
     ) -> RunReport:
         """Return the page of the run, as `raymu report` writes it. A notebook shows it; `write` puts it into a file.
@@ -569,19 +574,20 @@ class Run(RunPredictor):
         Args:
             data: A labelled table to measure the accuracy on.
             verify: Verify the run too, and show the result.
-            audit: The result of `audit`, or a JSON file of one, to show it too.
+            audit: The result of `audit` or of `audit_two_snapshots`, or a JSON file of one, to show it too; or one of each.
             progress: Called with the progress of the verification.
 
         Raises:
             RunInvalid: The run is not trained.
-            RequestInvalid: The audit cannot be read, or is not one of this run.
+            RequestInvalid: An audit cannot be read, is not one of this run, or is the second of its kind.
             RaymuError: DataInvalid, FileMissing, FileCorrupt.
         """
         from raymu.report.write import make_report
 
-        document = local_path(audit) if isinstance(audit, str | Path) else audit
+        shown = audit if isinstance(audit, Sequence) and not isinstance(audit, str) else [audit] if audit else []
+        audits = [local_path(document) if isinstance(document, str | Path) else document for document in shown]
         table = None if data is None else str(data)
-        return make_report(self, data=table, is_verified=verify, audit=document, progress=progress)
+        return make_report(self, data=table, is_verified=verify, audits=audits, progress=progress)
 
     def locations(self) -> ShardLocations:
         """Return which actor has which shard in memory, as this object's coordinator or a detached one reports it.

@@ -1,11 +1,12 @@
 """The page of a run: read it, measure and verify it if requested, show the page in a notebook, and write it into a file."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from raymu.core.trust import Trust
 from raymu.core.verdict import Verdict
@@ -15,7 +16,7 @@ from raymu.report.load import Measurement, read_run
 from raymu.report.page import render
 from raymu.report.training_summary import file_name
 from raymu.report.view import view_of
-from raymu.service.audit.document import AuditDocument, audit_document, check_audit, read_audit
+from raymu.service.audit.document import AuditDocument, AuditKind, audit_document, check_audit, read_audit
 from raymu.service.audit.report import AuditReport
 from raymu.service.audit.snapshot_report import SnapshotReport
 from raymu.service.shard.messages import Progress, no_progress
@@ -77,7 +78,8 @@ class RunReport(ShownRecord):
     def write(self, out: str | Path) -> ReportWritten:
         """Write the page into a file that ends in .html or .htm. Raises RequestInvalid."""
         place = Path(out).expanduser()
-        _check_place(place, {}, self.location)
+        check_output_path(place, reads={}, run=self.location)
+        require_ending(place, _ENDINGS)
         try:
             with atomic_write(place) as partial:
                 partial.write_text(self.html, encoding="utf-8")
@@ -109,7 +111,7 @@ def make_report(
     *,
     data: str | None = None,
     is_verified: bool = False,
-    audit: Path | AuditReport | SnapshotReport | None = None,
+    audits: Sequence[Path | AuditReport | SnapshotReport] = (),
     progress: Progress = no_progress,
 ) -> RunReport:
     """Make the page of a run. Nothing is written.
@@ -118,25 +120,25 @@ def make_report(
         run: The run.
         data: A labelled table to measure the accuracy on.
         is_verified: Whether to verify the run.
-        audit: The result of an audit, or a JSON file of one.
+        audits: Results of an audit and of an audit with two snapshots, at most one of each, or JSON files of them.
         progress: Called with the progress of the verification.
 
     Raises:
         RunInvalid: The run is not trained.
         DataInvalid: The table cannot be used.
-        RequestInvalid: The audit cannot be read, or is not one of this run.
+        RequestInvalid: An audit cannot be read, is not one of this run, or is the second of its kind.
         FileMissing: A file of the current generation is missing.
         FileCorrupt: Such a file is damaged.
     """
     run.require_not_rolled_back()
     store = RunStore(run.location, trust=run.trust)
-    document = None if audit is None else _checked(store, audit)
+    documents = _by_kind(store, audits)
     record = read_run(
         store,
         measured=_measure(run, data) if data else None,
         verification=run.verify(progress=progress) if is_verified else None,
-        audit=document if document and document.verdict else None,
-        snapshots=document if document and not document.verdict else None,
+        audit=documents.get("audit"),
+        snapshots=documents.get("audit with two snapshots"),
         now=datetime.now(UTC),
     )
     view = view_of(record)
@@ -156,20 +158,30 @@ def write_report(
     *,
     data: str | None = None,
     is_verified: bool = False,
-    audit: Path | None = None,
+    audits: Sequence[Path] = (),
     progress: Progress = no_progress,
 ) -> ReportWritten:
     """Make the page of a run and write it into the HTML file `out`, which is checked before. Arguments and errors are
     those of `make_report`, and RequestInvalid if the file cannot be written.
     """
-    _check_place(out, {"the samples to measure on": data, "the audit": audit}, run.location)
-    report = make_report(run, data=data, is_verified=is_verified, audit=audit, progress=progress)
+    check_output_path(out, reads={"the samples to measure on": data}, run=run.location)
+    for path in audits:
+        check_output_path(out, reads={"the audit": path})
+    require_ending(out, _ENDINGS)
+    report = make_report(run, data=data, is_verified=is_verified, audits=audits, progress=progress)
     return report.write(out)
 
 
-def _check_place(out: Path, reads: dict[str, Any], location: str) -> None:
-    check_output_path(out, reads=reads, run=location)
-    require_ending(out, _ENDINGS)
+def _by_kind(store: RunStore, audits: Sequence[Path | AuditReport | SnapshotReport]) -> dict[AuditKind, AuditDocument]:
+    """Check audits against the run. Raises RequestInvalid, also if two are of one kind: the page has room for one."""
+    documents: dict[AuditKind, AuditDocument] = {}
+    for audit in audits:
+        document = _checked(store, audit)
+        if document.kind in documents:
+            where = f"{audit}: " if isinstance(audit, Path) else ""
+            raise RequestInvalid(f"{where}is a second {document.kind}; the page shows one, so leave one out")
+        documents[document.kind] = document
+    return documents
 
 
 def _checked(store: RunStore, audit: Path | AuditReport | SnapshotReport) -> AuditDocument:

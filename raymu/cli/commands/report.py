@@ -21,11 +21,23 @@ from raymu.text import plural
 @click.option(
     "--verify", "is_verified", is_flag=True, help="Verify the run too, and exit with the exit code of `raymu verify`."
 )
-@click.option("--audit-file", type=FILE, help="Show the result of `raymu audit --json` from this file.")
+@click.option(
+    "--audit-file",
+    "audit_files",
+    metavar="FILE",
+    multiple=True,
+    type=FILE,
+    help="Show the result of `raymu audit --json` from this file. Repeat it for that of --two-snapshots.",
+)
 @trust_option
 @json_option
 def command(
-    run_dir: str, test_data: str | None, out_file: str | None, is_verified: bool, audit_file: str | None, as_json: bool
+    run_dir: str,
+    test_data: str | None,
+    out_file: str | None,
+    is_verified: bool,
+    audit_files: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Write an HTML page about a run.
 
@@ -33,9 +45,9 @@ def command(
     """
     run = open_run(run_dir)
     out = Path(out_file or f"{basename(run_dir) or 'run'}-report.html")
-    audit = Path(audit_file) if audit_file else None
+    audits = tuple(map(Path, audit_files))
     with stage_progress(is_shown=not as_json) as progress:
-        result = write_report(run, out, data=test_data, is_verified=is_verified, audit=audit, progress=progress)
+        result = write_report(run, out, data=test_data, is_verified=is_verified, audits=audits, progress=progress)
     late = f"; {result.late} late" if result.late else ""
     verdict = f"; verdict: {result.verdict}" if result.verdict else ""
     text = f"wrote {out}: generation {result.generation}, {plural(result.requests, 'request')}{late}{verdict}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from raymu.core.events import GenerationPublished, RevocationsAccepted
 from raymu.core.verdict import Verdict
@@ -20,6 +20,8 @@ from raymu.store.signed_document import SIGNATURE, is_signed_by, signed
 from raymu.text import one_line
 
 SCHEMA, SNAPSHOTS_SCHEMA, VERSION = "raymu.audit", "raymu.two_snapshots", 1
+
+AuditKind = Literal["audit", "audit with two snapshots"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,7 @@ class AuditDocument:
         return f"{self.kind} of generation {self.generation}{now}; {signature}"
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> AuditKind:
         """What it is, in words."""
         return "audit with two snapshots" if self.verdict is None else "audit"
 

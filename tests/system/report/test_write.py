@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Run:
 def test_a_page_has_the_requested_parts(run: Run, tmp_path: Path) -> None:
     (tmp_path / "audit.json").write_text(json.dumps(run.audit_document(audit_report(generation=1, request_ids=()))))
     data, out = str(tmp_path / "all.parquet"), tmp_path / "page.html"
-    written = write_report(run, out, data=data, is_verified=True, audit=tmp_path / "audit.json")
+    written = write_report(run, out, data=data, is_verified=True, audits=[tmp_path / "audit.json"])
     assert (written.generation, written.requests, written.late, written.out) == (1, 0, 0, str(out))
     assert written.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)  # the journal is still open
     page = out.read_text()
@@ -56,7 +56,7 @@ def test_what_cannot_be_read_or_written_is_refused(
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "good.json").write_text("{}")
     with pytest.raises(RequestInvalid, match=complaint):
-        write_report(run, tmp_path / out, audit=tmp_path / audit)
+        write_report(run, tmp_path / out, audits=[tmp_path / audit])
     assert not (tmp_path / out).exists()
 
 
@@ -73,7 +73,7 @@ def test_a_page_does_not_overwrite_needed_files(run: Run, tmp_path: Path, out: s
     (tmp_path / "audit.json").write_text("{}")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(RequestInvalid, match=r"would be overwritten|in the run's directory"):
-        write_report(run, tmp_path / out, data=str(tmp_path / "all.parquet"), audit=tmp_path / "audit.json")
+        write_report(run, tmp_path / out, data=str(tmp_path / "all.parquet"), audits=[tmp_path / "audit.json"])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
