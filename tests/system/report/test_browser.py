@@ -14,6 +14,7 @@ from raymu.store.codec import to_tree
 from tests.support.audit_documents import audit_of_many
 from tests.support.browser import WIDTHS, axe_findings, chromium, overflow, printed_pages, unreached
 from tests.support.request_records import with_many_requests
+from tests.support.snapshot_reports import snapshot_report
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,13 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def full_record(plain_record: RunRecord) -> RunRecord:
     """The record of a run with everything that a page can show."""
-    return replace(plain_record, audit=to_tree(audit_of_many(2)), audit_source="audit of generation 7; not signed")
+    return replace(
+        plain_record,
+        audit=to_tree(audit_of_many(2)),
+        audit_source="audit of generation 7; not signed",
+        snapshots=to_tree(snapshot_report()),
+        snapshots_source="audit with two snapshots of generation 7; not signed",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +68,16 @@ def test_axe_finds_nothing_and_no_width_needs_scrolling(
     page.close()
 
 
+def test_a_telephone_shows_the_auc_of_two_snapshots_without_scrolling(browser: Any, address: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(address)
+    columns = page.locator("[aria-labelledby=snapshots-title] tbody tr:first-child > *")
+    assert columns.count() == 5
+    auc = columns.nth(2).bounding_box()
+    assert auc["x"] + auc["width"] < 390
+    page.close()
+
+
 def test_the_keyboard_reaches_everything(browser: Any, address: str) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto(address)
@@ -79,6 +96,7 @@ def test_printed_on_a4_receipts_keep_their_hashes_and_the_whole_audit_stays_fold
     signature = page.get_by_text(issued.signature)
     assert signature.count() == 1
     assert signature.evaluate("(each) => each.checkVisibility({contentVisibilityAuto: true})")
+    assert page.get_by_role("heading", name="Two snapshots").is_visible()
     assert not page.locator(".audit").evaluate("(each) => each.checkVisibility({contentVisibilityAuto: true})")
     page.close()
 
