@@ -84,11 +84,16 @@ def make_config(train: Path | str, **branches: dict[str, Any]) -> Config:
 def train_run(
     config: Config, location: Path | str, *, exclude: Collection[SampleId] = (), **options: Any
 ) -> Coordinator:
-    """Train a run, and return its coordinator, which is in this process and has these options."""
+    """Train a run, and return its coordinator, which is in this process, has these options, and is to be closed."""
     prepare_run(config, str(location), exclude=exclude).write()
     coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))), **options)
     asyncio.run(coordinator.train(no_progress))
     return coordinator
+
+
+def create_run(config: Config, location: Path | str, *, exclude: Collection[SampleId] = (), **options: Any) -> None:
+    """Train a run and leave it, as `raymu train` does: nobody has it open afterwards."""
+    asyncio.run(train_run(config, location, exclude=exclude, **options).close())
 
 
 def revoke(coordinator: Coordinator, ids: Sequence[SampleId] = (), **fields: Any) -> Receipt:

@@ -31,7 +31,7 @@ from raymu.store.journal.journal import Journal
 from raymu.store.journal.tables import TABLES
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -101,7 +101,7 @@ def live(folder: Path) -> None:
         partition={"shards": 2, "slices": 2},
     )
     location = folder / "run"
-    asyncio.run(train_run(config, location).close())
+    create_run(config, location)
     owned = {row["id"] for row in table.to_pylist() if row["owner"] == "owner-3"}
     early, late = (
         [sample_id for sample_id in ids_at(config, slice_index=position) if sample_id not in owned]
@@ -139,7 +139,7 @@ def group(folder: Path) -> None:
         unlearning={"publish": {"at_least": 2, "every": "30d"}},
     )
     location = folder / "run"
-    asyncio.run(train_run(config, location).close())
+    create_run(config, location)
     first, second, third, last = ids_at(config, slice_index=1)[:4]
     with opened(location) as run:
         run.revoke([first], strategy="sisa")

@@ -19,7 +19,7 @@ from raymu.service.shard.fleet import LocalFleet, ShardFleet
 from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at
-from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, revoke, write_samples
 
 
 class TrainedRun:
@@ -79,7 +79,7 @@ class RunTemplates:
         if not folder.exists():
             folder.mkdir()
             write_samples(folder / "all.parquet", **(samples or {}))
-            asyncio.run(train_run(config, folder / "run").close())
+            create_run(config, folder / "run")
         return TrainedRun(config, Path(shutil.copytree(folder / "run", location)))
 
 
@@ -92,5 +92,5 @@ def weights_without(config: Config, ids: Collection[SampleId]) -> dict[int, str]
 def _weights_without(config: str, ids: frozenset[SampleId]) -> dict[int, str]:
     with TemporaryDirectory() as folder:
         location = Path(folder) / "run"
-        asyncio.run(train_run(Config.parse(json.loads(config)), location, exclude=ids).close())
+        create_run(Config.parse(json.loads(config)), location, exclude=ids)
         return repaired_weights(location)

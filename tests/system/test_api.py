@@ -15,7 +15,7 @@ from raymu.service.shard.messages import Progress, StageProgress
 from raymu.store.journal.file_seal import sealed_position
 from raymu.store.journal.tables import TABLES
 from raymu.store.run import RunStore
-from tests.support.examples import file_size_limit, make_config, repaired_weights, train_run, write_samples
+from tests.support.examples import create_run, file_size_limit, make_config, repaired_weights, write_samples
 from tests.support.postgres_server import PostgresServer
 
 
@@ -59,7 +59,7 @@ def test_a_training_whose_disk_is_full_is_finished_by_settling(tmp_path: Path) -
         raymu.train(config, tmp_path / "run")
     with raymu.open_run(tmp_path / "run") as run:
         run.settle()
-    train_run(config, tmp_path / "calm")
+    create_run(config, tmp_path / "calm")
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
@@ -117,7 +117,7 @@ def test_a_run_without_a_cluster_works_inside_a_running_loop_too(tmp_path: Path)
             assert {shard.state for shard in run.status().shards} == {"exact"}
 
     asyncio.run(work())
-    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "calm", exclude=ids[:3])
+    create_run(make_config(tmp_path / "all.parquet"), tmp_path / "calm", exclude=ids[:3])
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 

@@ -14,7 +14,7 @@ from raymu.service.prediction import Predictions
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
 from raymu.store.run import RunStore
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 
 
 @pytest.mark.parametrize("on_accept", ["rewind", "abstain"])
@@ -29,7 +29,7 @@ def test_certain_answers_stay_when_the_shards_that_wait_vote_again(
         partition={"shards": 4, "slices": 3},
         unlearning={"on_accept": on_accept, "aggregation": aggregation, "publish": {"at_least": 9, "every": "1h"}},
     )
-    train_run(config, tmp_path / "run")
+    create_run(config, tmp_path / "run")
     with raymu.open_run(tmp_path / "run") as run:
         features = pq.read_table(tmp_path / "all.parquet").drop_columns(["label"])
         assert marks(run.predict_marked(features)).all(), "every shard is repaired"
@@ -54,7 +54,7 @@ def test_a_shard_that_keeps_its_state_is_open_while_a_request_waits_for_it(tmp_p
         partition={"shards": 4, "slices": 3},
         unlearning={"on_accept": "keep"},
     )
-    train_run(config, tmp_path / "run")
+    create_run(config, tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
     with raymu.open_run(tmp_path / "run") as run:
         features = pq.read_table(tmp_path / "all.parquet").drop_columns(["label"])

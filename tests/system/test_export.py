@@ -22,7 +22,7 @@ from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
 from raymu.training.ensemble_module import EnsembleModule
 from raymu.training.export_formats import ExportFormat
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.trained_runs import TrainedRunFactory
 
 FEATURES = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32) * 3
@@ -36,7 +36,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     write_samples(folder / "all.parquet", samples=120)
     config = make_config(folder / "all.parquet", training={"epochs": 2}, partition={"slices": 2})
-    train_run(config, folder / "run")
+    create_run(config, folder / "run")
     raymu.open_run(folder / "run").export(folder / "model", formats=list(ExportFormat))
     return folder / "run"
 

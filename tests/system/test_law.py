@@ -1,6 +1,5 @@
 """The law of exactness: once settled, a run has the bits of one that was trained without the forget set."""
 
-import asyncio
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from raymu.errors import DataInvalid
 from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from tests.support.coordinated_run import homes, ids_at, write_images
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.trained_runs import TrainedRun, TrainedRunFactory, weights_without
 
 Branches = dict[str, dict[str, Any]]
@@ -156,7 +155,7 @@ def test_settled_runs_equal_runs_that_never_saw_the_forget_set(
             forget = data.draw(forget_sets(config), label="forget set")
             requests.append([sample_id for sample_id in forget if sample_id not in named])
         assume(all(requests))
-        asyncio.run(train_run(config, folder / "run").close())
+        create_run(config, folder / "run")
         require_law(TrainedRun(config, folder / "run"), requests, strategy)
 
 
@@ -229,7 +228,7 @@ def test_the_law_holds_for_images(tmp_path: Path, name: str) -> None:
         training={"optimizer": "adam", "learning_rate": 0.01},
         unlearning={"boundary": 0.0, "ohs": {"remedy": "replay"}},
     )
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     require_law(TrainedRun(config, tmp_path / "run"), [ids_at(config)[::9], ids_at(config)[4::9]], "ohs")
 
 

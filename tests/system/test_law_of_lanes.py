@@ -23,7 +23,7 @@ from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from raymu.training import lane
 from tests.support.coordinated_run import ids_at
-from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, revoke, write_samples
 from tests.support.task_runs import ROWS, TASK_SETTINGS, make_task_table
 from tests.support.trained_runs import TrainedRunFactory, weights_without
 
@@ -76,7 +76,7 @@ def test_forgetting_in_one_shard_and_in_all_is_training_without(
 def test_all_shards_of_a_lane_are_trained_together(tmp_path: Path, widths: list[int]) -> None:
     write_samples(tmp_path / "all.parquet", samples=150)
     config = make_config(tmp_path / "all.parquet", partition=LANE["partition"], cluster=LANE["cluster"])
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     assert widths == [3, 3, 2, 2]
 
 
@@ -125,7 +125,7 @@ def test_early_stopping_is_of_each_shard(tmp_path: Path) -> None:
         training={"epochs": 9, "learning_rate": 0.5, "optimizer": "adam"},
         validation={"data": str(tmp_path / "held-out.parquet"), "patience": 1},
     )
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     forget = [ids_at(config, shard=shard)[2] for shard in (0, 2)]
     coordinator = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
     revoke(coordinator, forget, strategy="sisa")
@@ -143,7 +143,7 @@ def test_a_lane_that_fails_is_trained_one_by_one(tmp_path: Path, monkeypatch: py
         return train_stage(trainers, samples, stage)
 
     monkeypatch.setattr("raymu.training.lane_stages.train_lane_stage", failing)
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     monkeypatch.undo()
     assert repaired_weights(tmp_path / "run") == weights_without(config, ())
 
@@ -163,7 +163,7 @@ def test_a_lane_that_is_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.M
         patches.setattr("raymu.training.lane_stages.train_lane_stage", failing)
         patches.setattr("raymu.training.trainer.train_lane_stage", failing)
         with pytest.raises(WorkerLost):
-            train_run(config, tmp_path / "run")
+            create_run(config, tmp_path / "run")
     widths.clear()
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, LocalFleet(store))

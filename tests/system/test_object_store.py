@@ -22,7 +22,7 @@ from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.store.files.run_files import RunFiles
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
-from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, write_samples
 from tests.support.faults import FaultyRequests, fail
 from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
@@ -61,7 +61,7 @@ def run(config: Config, location: str) -> Iterator[raymu.Run]:
 def weights_without(config: Config, tmp_path: Path, ids: list[int | str]) -> dict[int, str]:
     """Return the weights of a run on a local disk without these samples."""
     calm = make_config(str(config.data.train))
-    train_run(calm, tmp_path / "calm", exclude=ids)
+    create_run(calm, tmp_path / "calm", exclude=ids)
     return repaired_weights(tmp_path / "calm")
 
 
@@ -103,7 +103,7 @@ def test_lost_or_changed_objects_are_rebuilt(run: raymu.Run, config: Config, loc
 def test_a_choice_is_scored_like_one_of_a_local_run(
     run: raymu.Run, config: Config, location: str, tmp_path: Path
 ) -> None:
-    train_run(make_config(str(config.data.train)), tmp_path / "local")
+    create_run(make_config(str(config.data.train)), tmp_path / "local")
     hashes = []
     for number, place in enumerate((location, str(tmp_path / "local"))):
         (tmp_path / str(number)).mkdir()
@@ -192,7 +192,7 @@ def test_no_command_repeats_a_secret(config: Config, location: str, tmp_path: Pa
         ["evaluate", str(tmp_path / "local"), "--data", str(config.data.train).replace("s3://", "s3://KEY:hidden@")],
     ):
         if words[0] == "evaluate":
-            train_run(make_config(str(config.data.train)), tmp_path / "local")
+            create_run(make_config(str(config.data.train)), tmp_path / "local")
         refusal = CliRunner().invoke(cli, words, standalone_mode=False).exception
         assert isinstance(refusal, RaymuError), words
         assert "leave it out" in str(refusal)

@@ -17,7 +17,7 @@ from raymu.errors import ConfigInvalid, DataInvalid, FileMissing, RequestInvalid
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import constituent_of, ids_at
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.trained_runs import TrainedRunFactory
 
 GOOD = np.zeros((4, 6), dtype=np.float32)
@@ -28,7 +28,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run that no test changes."""
     folder = tmp_path_factory.mktemp("run")
     write_samples(folder / "all.parquet")
-    train_run(make_config(folder / "all.parquet", data={"classes": None}), folder / "run")
+    create_run(make_config(folder / "all.parquet", data={"classes": None}), folder / "run")
     return folder / "run"
 
 

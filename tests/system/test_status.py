@@ -16,7 +16,7 @@ from raymu.store.presence import Presence
 from raymu.store.run import RunStore
 from raymu.training.own_process import has_other_threads
 from tests.support.coordinated_run import ids_at
-from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.support.examples import create_run, make_config, revoke, train_run, write_samples
 
 
 def test_status_compares_forecasts_with_the_actual_costs(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_during_a_training_status_says_who_trains_and_not_to_settle(tmp_path: Pa
 
 def test_status_names_a_coordinator_that_is_up_and_none_that_has_ended(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
-    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    create_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
     here = Presence.of_this_process(is_detached=True, address="127.0.0.1:6379")
     store.presence.announce(here)

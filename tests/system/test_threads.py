@@ -21,7 +21,7 @@ from raymu.service.coordinator.shared_calls import ClientClosed
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import StageProgress
 from raymu.store.anchors import VARIABLE
-from tests.support.examples import repaired_weights, train_run
+from tests.support.examples import create_run, repaired_weights
 from tests.support.trained_runs import TrainedRunFactory
 
 THREADS = 32
@@ -76,7 +76,7 @@ def test_deletions_of_many_threads_share_commits_and_repairs_and_end_as_one_requ
         assert run.verify().verdict is Verdict.PASS or run.verify().verdict is Verdict.INCONCLUSIVE
     assert len(set(reported)) > 1  # each thread got the progress of its own call
     assert raymu.open_run(trained.location).verify().verdict is Verdict.PASS
-    train_run(trained.config, tmp_path / "calm", exclude=ids)
+    create_run(trained.config, tmp_path / "calm", exclude=ids)
     assert repaired_weights(trained.location) == repaired_weights(tmp_path / "calm")
 
 

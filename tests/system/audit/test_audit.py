@@ -23,7 +23,7 @@ from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
-from tests.support.examples import revoke, train_run
+from tests.support.examples import create_run, revoke, train_run
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.audit.examples import Trainer, letter_config, write_letters
 
@@ -193,13 +193,13 @@ def test_what_cannot_be_audited_is_refused_in_one_line(run: AuditedRun, scope: d
 
 
 def test_without_a_request_there_is_nothing_to_audit(run: AuditedRun, tmp_path: Path) -> None:
-    asyncio.run(train_run(run.config, tmp_path / "run").close())
+    create_run(run.config, tmp_path / "run")
     with pytest.raises(RequestInvalid, match="nothing was revoked"):
         audit(RunStore(str(tmp_path / "run")), AuditScope())
 
 
 def test_a_request_that_is_not_repaired_is_not_audited(run: AuditedRun, tmp_path: Path) -> None:
-    asyncio.run(train_run(run.config, tmp_path / "run").close())
+    create_run(run.config, tmp_path / "run")
     ids = ids_at(run.config, shard=0)[:1]
     with (
         opened(tmp_path / "run", ScriptedFleet(RunStore(str(tmp_path / "run")), fail_after=0)) as opened_run,

@@ -1,6 +1,5 @@
 """An audit detects a model that was not patched, one that was patched too hard, and one that kept a sample."""
 
-import asyncio
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from raymu.training import calibration, patch
 from raymu.training.audit.samples import ModelKind
 from raymu.training.audit.shadow_models import train_model
 from tests.support.coordinated_run import homes, opened
-from tests.support.examples import train_run
+from tests.support.examples import create_run
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.audit.examples import Trainer, letter_config, write_letters
 
@@ -36,7 +35,7 @@ class Runs:
         write_letters(folder)
         config = letter_config(folder)
         self._folder = folder
-        asyncio.run(train_run(config, folder / "run").close())
+        create_run(config, folder / "run")
         [(self.heart, shard, _), *others] = homes(config)
         self.forget = [self.heart, *(sample_id for sample_id, home_shard, _ in others if home_shard == shard)][:10]
         self.trainer = Trainer()

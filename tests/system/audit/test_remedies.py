@@ -1,6 +1,5 @@
 """Audits repeat the remedy of a run, with the code and the settings that repaired it."""
 
-import asyncio
 import json
 import shutil
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from raymu.training.audit.samples import ModelKind
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask, train_model
 from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import ids_at, opened
-from tests.support.examples import train_run
+from tests.support.examples import create_run
 from tests.support.format_pages import field_names, undocumented
 from tests.support.golden_journals import GOLDEN
 from tests.system.audit.examples import letter_config, write_letters
@@ -64,7 +63,7 @@ class Runs:
         key = json.dumps(config.tree(), sort_keys=True)
         if key not in self._trained:
             self._trained[key] = self.folder / f"trained-{len(self._trained)}"
-            asyncio.run(train_run(config, self._trained[key]).close())
+            create_run(config, self._trained[key])
         location = shutil.copytree(self._trained[key], self.folder / name)
         with opened(location) as run:
             for ids, strategy in requests:

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from raymu.cli import run_command
 from raymu.service.status import receipts
 from raymu.store.run import RunStore
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 
 
 def test_a_night_of_deletions_is_carried_out_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +23,7 @@ def test_a_night_of_deletions_is_carried_out_once(tmp_path: Path, capsys: pytest
         samples.select(["id", "risk"]),
         configuration={"delta.enableChangeDataFeed": "true"},
     )
-    train_run(make_config(tmp_path / "all.parquet", training={"epochs": 1}, partition={"slices": 2}), tmp_path / "run")
+    create_run(make_config(tmp_path / "all.parquet", training={"epochs": 1}, partition={"slices": 2}), tmp_path / "run")
 
     def revoke(*options: str) -> tuple[int, dict[str, Any]]:
         command = ["revoke", str(tmp_path / "run"), "--delta-table", str(tmp_path / "table"), "--json", "--trust"]

@@ -15,7 +15,7 @@ from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import history_of, ids_at, journal_events, opened
-from tests.support.examples import make_config, revoke, settle, train_run, write_samples
+from tests.support.examples import create_run, make_config, revoke, settle, train_run, write_samples
 
 
 def tracked_config(folder: Path) -> Config:
@@ -56,7 +56,7 @@ def test_a_failed_measurement_fails_no_request_and_is_repeated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config, location = tracked_config(tmp_path), tmp_path / "run"
-    train_run(config, location)
+    create_run(config, location)
     payload = (tmp_path / "test.parquet").read_bytes()
     (tmp_path / "test.parquet").unlink()
     with opened(location) as run, caplog.at_level(logging.WARNING):
@@ -71,12 +71,12 @@ def test_a_failed_measurement_fails_no_request_and_is_repeated(
 
 def test_accuracy_is_measured_only_if_configured(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
-    train_run(make_config(tmp_path / "all.parquet", data={"test": str(tmp_path / "all.parquet")}), tmp_path / "run")
+    create_run(make_config(tmp_path / "all.parquet", data={"test": str(tmp_path / "all.parquet")}), tmp_path / "run")
     assert evaluations(tmp_path / "run") == []
 
 
 def test_a_measured_generation_is_not_measured_again(tmp_path: Path) -> None:
-    train_run(tracked_config(tmp_path), tmp_path / "run")
+    create_run(tracked_config(tmp_path), tmp_path / "run")
     before = history_of(tmp_path / "run")[0]
     with opened(tmp_path / "run") as run:
         run.settle()

@@ -14,7 +14,7 @@ from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
 from raymu.service.status import receipts
 from raymu.store.run import RunStore
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 
 
 def test_a_request_is_accepted_at_once_after_another_machine_took_the_run_over(
@@ -23,7 +23,7 @@ def test_a_request_is_accepted_at_once_after_another_machine_took_the_run_over(
     """The other machine takes no turn here, and revokes a sample that is asked for again."""
     monkeypatch.setattr(background_module, "IDLE_S", 60.0)  # the turn is kept, however slow the machine is
     ids = write_samples(tmp_path / "all.parquet", samples=120)["id"].to_pylist()
-    train_run(make_config(tmp_path / "all.parquet", training={"epochs": 2}), tmp_path / "run")
+    create_run(make_config(tmp_path / "all.parquet", training={"epochs": 2}), tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
 
     async def requests() -> list[list[SubmissionResult]]:
@@ -49,7 +49,7 @@ def test_a_request_is_accepted_at_once_after_another_machine_took_the_run_over(
 
 def test_a_worker_whose_process_was_killed_is_replaced(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=120)["id"].to_pylist()
-    train_run(make_config(tmp_path / "all.parquet", training={"epochs": 2}), tmp_path / "run")
+    create_run(make_config(tmp_path / "all.parquet", training={"epochs": 2}), tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
 
     def workers() -> list[psutil.Process]:

@@ -16,7 +16,7 @@ from raymu.service.shard.messages import no_progress
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 
 SHARDS = 4
@@ -42,7 +42,7 @@ def revoke_of_each_shard(folder: Path, commits: list[int], *, fail_after: int | 
     """Train a run, and revoke a sample of each of its shards with one request. hold: a shard that ends after all others"""
     write_samples(folder / "all.parquet", samples=120)
     config = make_config(folder / "all.parquet", partition={"shards": SHARDS})
-    train_run(config, folder / "run")
+    create_run(config, folder / "run")
     store = RunStore(str(folder / "run"), trust=EVERYTHING)
     fleet = ScriptedFleet(store, fail_after=fail_after, hold=[hold])
     coordinator = Coordinator(store, ProgressFleet(fleet))  # as a local client has

@@ -19,7 +19,7 @@ from raymu.service.verify.verify import verify
 from raymu.service.waiting_group import GroupWait, group_waits
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import constituent_of, ids_at, journal_events, opened, raw_ids_in_journal
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -115,6 +115,6 @@ def grouped_run(folder: Path, *, at_least: int, every: str = "1h") -> tuple[Path
         training={"epochs": 2},
         unlearning={"publish": {"at_least": at_least, "every": every}},
     )
-    train_run(config, folder / "run")
+    create_run(config, folder / "run")
     last = config.partition.slices - 1
     return folder / "run", {shard: ids_at(config, shard=shard, slice_index=last) for shard in (0, 1)}

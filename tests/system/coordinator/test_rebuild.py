@@ -29,7 +29,7 @@ from tests.support.coordinated_run import (
     raw_ids_in_journal,
     until_nothing_moves,
 )
-from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 
 
@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in `run`, in which one sample was revoked and its shard retrained."""
     folder = tmp_path_factory.mktemp("rebuilt")
     write_samples(folder / "all.parquet", samples=80)
-    asyncio.run(train_run(make_config(folder / "all.parquet"), folder / "run").close())
+    create_run(make_config(folder / "all.parquet"), folder / "run")
     with opened(folder / "run") as run:
         run.revoke(own_ids(folder / "run", slice_index=1)[:1], strategy="sisa")
     return folder
@@ -179,7 +179,7 @@ def train_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, writer: dict[
     with monkeypatch.context() as there:
         for name, value in writer.items():
             there.setattr(name, value)
-        asyncio.run(train_run(make_config(folder / "all.parquet"), folder / "run").close())
+        create_run(make_config(folder / "all.parquet"), folder / "run")
     (folder / "run" / lineage_of(folder / "run", 0).table.path).unlink()
     return folder / "run"
 
@@ -296,7 +296,7 @@ def test_an_untrained_run_is_not_rebuilt(tmp_path: Path) -> None:
 def test_lost_routes_are_made_again_and_missed_by_no_request(tmp_path: Path, policy: str) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=80)
     config = make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"policy": policy})
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
     [lost] = store.manifest.routes or ()
     store.files.delete(lost.path)

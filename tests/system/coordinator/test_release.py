@@ -17,7 +17,7 @@ from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport,
 from raymu.store.journal.file_seal import matches_seal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, opened, until_nothing_moves
-from tests.support.examples import make_config, repaired_weights, settle, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, settle, write_samples
 from tests.support.recording_observer import RecordingObserver
 from tests.support.trained_runs import weights_without
 
@@ -52,7 +52,7 @@ class OneAtATime(LocalFleet):
 def config(tmp_path: Path) -> Config:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": SHARDS, "slices": 2})
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     return config
 
 

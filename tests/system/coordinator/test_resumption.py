@@ -32,7 +32,7 @@ from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import ids_at, lineage_of, state_files
-from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, revoke, train_run, write_samples
 from tests.support.other_device import on
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import weights_without
@@ -136,7 +136,7 @@ def test_retraining_resumes_after_its_last_finished_stage(
     tmp_path: Path, way: dict[str, dict[str, Any]], is_reopened: bool
 ) -> None:
     config, location = config_of(tmp_path, **way), str(tmp_path / "run")
-    asyncio.run(train_run(config, location).close())
+    create_run(config, location)
     ids = ids_at(config, shard=0, slice_index=1)[:3]
     coordinator = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=2))
     with pytest.raises(ShardRepairFailed):
@@ -190,7 +190,7 @@ def test_unusable_partial_results_are_trained_again(tmp_path: Path, harm: Callab
     worker = Worker(location)
     report = worker.train(training_of(location))
     assert worker.stages == list(range(SLICES))
-    train_run(config, tmp_path / "calm")
+    create_run(config, tmp_path / "calm")
     assert content_of(report.lineage) == content_of(lineage_of(tmp_path / "calm", 0))
     assert {ref.path for ref in report.lineage.files} == state_files(location, 0)
 
@@ -220,7 +220,7 @@ def test_training_on_other_samples_begins_at_the_first_stage(tmp_path: Path) -> 
     worker = Worker(location)
     report = worker.train(TrainTask(command=TrainShard(shard=0, table=fewer.table, index=fewer.index), term=0))
     assert worker.stages == list(range(SLICES))
-    train_run(config, tmp_path / "calm", exclude=ids)
+    create_run(config, tmp_path / "calm", exclude=ids)
     assert content_of(report.lineage) == content_of(lineage_of(tmp_path / "calm", 0))
 
 
@@ -234,7 +234,7 @@ def test_a_worker_of_another_determinism_class_begins_again_and_stays_exact(tmp_
             Worker(location).stop_after(2, task)
 
     with on("A100"):
-        train_run(config, location)
+        create_run(config, location)
         fleet = ScriptedFleet(RunStore(str(location)), before=break_off_elsewhere)
         receipt = revoke(Coordinator(RunStore(str(location)), fleet), ids, strategy="sisa")
     assert receipt.exactness is Exactness.EXACT
@@ -245,7 +245,7 @@ def test_a_worker_of_another_determinism_class_begins_again_and_stays_exact(tmp_
 @pytest.mark.parametrize("fails_again", [True, False])
 def test_an_interrupted_failed_patch_leaves_no_stage(tmp_path: Path, fails_again: bool) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
-    train_run(config, location)
+    create_run(config, location)
     ids = ids_at(config, shard=0, slice_index=1)[:2]
     progress: list[StageProgress] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -286,7 +286,7 @@ class BreakOffOnce:
 def test_partial_results_are_destroyed_before_a_remedy_that_forgets_more(tmp_path: Path) -> None:
     """Another shard is running meanwhile, so that no garbage is collected."""
     config, location = config_of(tmp_path), tmp_path / "run"
-    asyncio.run(train_run(config, location).close())
+    create_run(config, location)
     before = files_there(location)
     ids = ids_at(config, shard=0, slice_index=0)[:3]
     held = ids_at(config, shard=1)[:1]
@@ -322,7 +322,7 @@ def test_partial_results_are_destroyed_before_a_remedy_that_forgets_more(tmp_pat
 
 def test_partial_results_stay_if_a_concurrent_call_ends(tmp_path: Path) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
-    asyncio.run(train_run(config, location).close())
+    create_run(config, location)
 
     async def both_and_settle() -> list[StageProgress]:
         store = RunStore(str(location))

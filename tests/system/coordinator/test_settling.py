@@ -28,7 +28,7 @@ from tests.support.coordinated_run import (
     opened,
     until_nothing_moves,
 )
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.faults import FaultyDisk, fail
 from tests.support.scripted_fleet import ScriptedFleet
 
@@ -49,7 +49,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 def patched(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has patched every shard, each for a request of its own."""
     location = tmp_path_factory.mktemp("patched") / "run"
-    train_run(config, location)
+    create_run(config, location)
     with opened(location) as run:
         for shard in range(SHARDS):
             run.revoke(ids_at(config, shard=shard, slice_index=1)[:1], strategy="dpus")

@@ -23,7 +23,7 @@ from raymu.service.verify.verify import verify
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events
-from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, write_samples
 
 Work = Callable[[Coordinator, "SlowCommits"], Awaitable[None]]
 
@@ -69,7 +69,7 @@ def ids(tmp_path: Path) -> list[SampleId]:
     """Samples of shard 0 in a trained run of two shards."""
     write_samples(tmp_path / "all.parquet", samples=60)
     config = make_config(tmp_path / "all.parquet", partition={"shards": 2})
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     return ids_at(config, shard=0)
 
 
@@ -115,7 +115,7 @@ def test_other_calls_are_answered_while_a_commit_is_slow(
     accepted = [event for event in journal_events(tmp_path / "run") if isinstance(event, RevocationsAccepted)]
     assert [len(event.requests) for event in accepted] == [1, 1]
     assert verify(RunStore(str(tmp_path / "run")), no_progress, replay=range(2)).verdict is Verdict.PASS
-    train_run(make_config(tmp_path / "all.parquet", partition={"shards": 2}), tmp_path / "calm", exclude=ids[:2])
+    create_run(make_config(tmp_path / "all.parquet", partition={"shards": 2}), tmp_path / "calm", exclude=ids[:2])
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 

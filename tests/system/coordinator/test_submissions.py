@@ -27,7 +27,7 @@ from tests.support.coordinated_run import (
     raw_ids_in_journal,
 )
 from tests.support.coordinated_run import opened as opened_run
-from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import weights_without
 
@@ -50,7 +50,7 @@ def single(sample_id: SampleId, **fields: Any) -> Revocation:
 
 def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, tmp_path: Path) -> None:
     location = tmp_path / "run"
-    train_run(config, location)
+    create_run(config, location)
     fleet = ScriptedFleet(RunStore(str(location)))
     coordinator = Coordinator(RunStore(str(location)), fleet, requests_per_commit=4)
     good = ids_at(config)[::5]
@@ -129,7 +129,7 @@ def test_the_next_coordinator_completes_what_an_interrupted_submission_committed
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = tmp_path / "run"
-    asyncio.run(train_run(config, location).close())
+    create_run(config, location)
     ids = ids_at(config, slice_index=1)[:12]
     break_off(location, [single(sample_id, strategy="sisa") for sample_id in ids], monkeypatch, groups=2)
     assert RunStore(str(location)).current().number == 1
@@ -149,7 +149,7 @@ def test_an_interrupted_submission_can_be_submitted_again(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = tmp_path / "run"
-    asyncio.run(train_run(config, location).close())
+    create_run(config, location)
     ids = ids_at(config)[:10]
     revocations = [single(sample_id, key=f"row {sample_id}" if sample_id != ids[1] else None) for sample_id in ids]
     break_off(location, revocations, monkeypatch, groups=1)
@@ -166,7 +166,7 @@ def test_an_interrupted_submission_can_be_submitted_again(
 
 def test_a_later_request_shares_the_remedies_of_accepted_requests(config: Config, tmp_path: Path) -> None:
     location = tmp_path / "run"
-    asyncio.run(train_run(config, location).close())
+    create_run(config, location)
     ids = ids_at(config, shard=1)[:4]
     fleet = ScriptedFleet(RunStore(str(location)))
     with opened(location, fleet) as run:

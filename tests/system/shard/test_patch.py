@@ -24,7 +24,7 @@ from raymu.training.normalizer import Normalizer
 from raymu.training.patch import PatchResult
 from raymu.training.spec import TrainingSpec
 from tests.support.coordinated_run import ids_at, lineage_of, restored, samples_by_fit, samples_of
-from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.support.examples import create_run, make_config, revoke, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import TrainedRunFactory
 
@@ -34,7 +34,7 @@ QUICK = {"samples": 10, "iterations": 1, "steps": 2, "calibration_samples": 1}
 
 def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
     """Patch shard 0 without five samples, at another learning rate."""
-    train_run(config, location)
+    create_run(config, location)
     store = RunStore(str(location))
     patches: list[Patch] = []
     ids = ids_at(config, shard=0)
@@ -52,7 +52,7 @@ def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
 
 def replayed(config: Config, location: Path, ids: list[SampleId]) -> Patch:
     """Patch a shard of three slices without some samples by replaying the last of its stages."""
-    train_run(config, location)
+    create_run(config, location)
     store = RunStore(str(location))
     patches: list[Patch] = []
 

@@ -22,7 +22,7 @@ from raymu.service.prediction import Ensemble
 from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
-from tests.support.examples import make_config, revoke, train_run
+from tests.support.examples import create_run, make_config, revoke, train_run
 
 CLASSES = np.random.default_rng(0).integers(0, 2, 400)
 NOISE = np.random.default_rng(1).random(400)
@@ -68,7 +68,7 @@ def test_a_lost_table_is_restored_from_the_training_file_as_this_and_as_the_firs
     monkeypatch.setattr(ingest, "kept_features", keep)
     write(tmp_path / "all.parquet", FEATURES["seconds since 1970"])
     config = make_config(tmp_path / "all.parquet", data={"classes": 2, "features": ["t", "k"]})
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
     lineage = store.current().lineages[0]
     (tmp_path / "run" / lineage.table.path).unlink()

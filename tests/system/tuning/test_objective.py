@@ -23,7 +23,7 @@ from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import require_feasible, score_trials
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened, restored, samples_of
-from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, revoke, write_samples
 from tests.support.request_scenarios import files_of
 from tests.support.trained_runs import TrainedRunFactory
 
@@ -37,7 +37,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> ObjectiveSpec:
     folder = tmp_path_factory.mktemp("tuned")
     write_samples(folder / "all.parquet", samples=160)
     config = make_config(folder / "all.parquet", data={"owner": "owner"})
-    asyncio.run(train_run(config, folder / "run").close())
+    create_run(config, folder / "run")
     (folder / "scratch").mkdir()
     return ObjectiveSpec(
         location=str(folder / "run"),
@@ -140,7 +140,7 @@ def test_the_oracle_is_computed_once_and_kept(
 
 def test_the_digest_changes_with_the_run_and_the_test_data_but_not_with_the_chosen_settings(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet", samples=160)
-    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    create_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     test = pq.read_table(tmp_path / "all.parquet")
     pq.write_table(test, tmp_path / "test.parquet")
     spec = ObjectiveSpec(
@@ -239,7 +239,7 @@ def test_too_few_oracles_are_refused(spec: ObjectiveSpec) -> None:
 
 def test_trials_are_scored_on_a_run_with_an_empty_shard_too(spec: ObjectiveSpec, tmp_path: Path) -> None:
     config = RunStore(spec.location).config
-    asyncio.run(train_run(config, tmp_path / "run", exclude=ids_at(config, shard=0)).close())
+    create_run(config, tmp_path / "run", exclude=ids_at(config, shard=0))
     objective = TuningObjective(replace(spec, location=str(tmp_path / "run")))
     report = score_trials(
         objective, "uniform:6", [TuningTrial(choice=CHOICE, score=objective.evaluate(CHOICE))], Constraints(), 0

@@ -21,7 +21,7 @@ from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, lineage_of, opened
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.faults import FaultyDisk, fail, in_child, kill
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -42,7 +42,7 @@ class Submission:
             partition={"shards": 2, "slices": 2},
         )
         self.trained = folder / "trained"
-        asyncio.run(train_run(config, self.trained).close())
+        create_run(config, self.trained)
         ids = [sample_id for shard in (0, 1) for sample_id in ids_at(config, shard=shard)[:4]]
         strategies = ("sisa", "dpus") * 4
         self.revocations = [

@@ -17,7 +17,7 @@ from raymu.errors import FileCorrupt, RaymuError, RunInvalid
 from raymu.service.shard.messages import RepairTask
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, opened
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.verify.laundering import ATTACKS, OF_THE_JOURNAL, Attack
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("laundering")
     write_samples(folder / "all.parquet", samples=80)
     config = make_config(folder / "all.parquet")
-    asyncio.run(train_run(config, folder / "before").close())
+    create_run(config, folder / "before")
     shutil.copytree(folder / "before", folder / "run")
     for strategy, number in (("sisa", 0), ("dpus", 1)):
         with opened(folder / "run") as run:

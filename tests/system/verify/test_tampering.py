@@ -23,7 +23,7 @@ from raymu.service.verify.verify import Verification, verify
 from raymu.store.layout import KINDS, kind_of
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
-from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.examples import create_run, make_config, repaired_weights, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.verify.forgery import execute
 
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             branches["validation"] = {"data": str(folder / "held-out.parquet")}
             branches["model"] = {"name": "mlp", "hidden": [4], "trainable": "head"}
         config = make_config(folder / "all.parquet", **branches)
-        asyncio.run(train_run(config, folder / name).close())
+        create_run(config, folder / name)
         shutil.copytree(folder / name / "shards", folder / f"{name}-before")
         with opened(folder / name) as run:
             run.revoke(ids_at(config, shard=0, slice_index=1)[:1], strategy=strategy)

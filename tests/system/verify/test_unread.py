@@ -22,7 +22,7 @@ from raymu.service.verify.verify import Verification, verify
 from raymu.store.files.run_files import RunFiles
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, lineage_of, opened
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.postgres_server import PostgresServer
 
 
@@ -30,7 +30,7 @@ from tests.support.postgres_server import PostgresServer
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unread")
     write_samples(folder / "all.parquet", samples=80)
-    asyncio.run(train_run(make_config(folder / "all.parquet"), folder / "run").close())
+    create_run(make_config(folder / "all.parquet"), folder / "run")
     return folder / "run"
 
 
@@ -117,7 +117,7 @@ def test_an_unreachable_journal_server_is_inconclusive(tmp_path: Path, postgres:
     database: sql.URL = postgres.new_database()
     write_samples(tmp_path / "all.parquet", samples=80)
     config = make_config(tmp_path / "all.parquet", cluster={"journal": str(database)})
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     assert verified(tmp_path / "run").verdict is Verdict.PASS
     postgres.execute(f"ALTER DATABASE {database.database} ALLOW_CONNECTIONS false")
     assert left_open(verified(tmp_path / "run")) == {"journal"}

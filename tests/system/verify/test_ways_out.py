@@ -21,7 +21,7 @@ from raymu.service.shard.messages import RepairTask
 from raymu.store.presence import Presence
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, lineage_of, opened
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.other_device import on
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.verify.forgery import execute
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `run`, which forgot a sample, and `before`, the same run before that."""
     folder = tmp_path_factory.mktemp("ways")
     write_samples(folder / "all.parquet", samples=80)
-    asyncio.run(train_run(make_config(folder / "all.parquet"), folder / "before").close())
+    create_run(make_config(folder / "all.parquet"), folder / "before")
     shutil.copytree(folder / "before", folder / "run")
     revoke(folder / "run", "sisa", shard=0)
     return folder

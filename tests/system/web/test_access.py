@@ -10,7 +10,7 @@ from raymu.api import Run
 from raymu.web.guards import COOKIE
 from raymu.web.tokens import Role
 from tests.support.certificates import write_certificate
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import Service, opened_service
 
 ID = 1014
@@ -32,7 +32,7 @@ DELETIONS = {"/v1/requests": {"ids": [ID]}, "/v2/requests": ERASURE}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("access")
     write_samples(folder / "all.parquet", samples=60)
-    train_run(make_config(folder / "all.parquet", training={"epochs": 1}, partition={"slices": 1}), folder / "run")
+    create_run(make_config(folder / "all.parquet", training={"epochs": 1}, partition={"slices": 1}), folder / "run")
     write_certificate(folder, "opendsr.example.org")
     identities = [{"type": "controller_customer_id", "names": "id"}]
     opendsr = {"domain": "opendsr.example.org", "certificate": "certificate.pem", "private_key": "certificate.key"}

@@ -16,7 +16,7 @@ from raymu.core.verdict import Verdict
 from raymu.store.run import RunStore
 from raymu.web.guards import Limits
 from raymu.web.tokens import Role
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import Service, opened_service
 
 OWNER, SAMPLE = "owner-3", 1007
@@ -31,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_samples(folder / "others.parquet", samples=90)
     for name in ("first", "second"):
         data = {"owner": "owner", "train": str(folder / "all.parquet")}
-        train_run(make_config("", data=data, training={"epochs": 2}, partition={"slices": 2}), folder / name)
-    train_run(make_config(folder / "others.parquet", training={"epochs": 3}), folder / "third")
+        create_run(make_config("", data=data, training={"epochs": 2}, partition={"slices": 2}), folder / name)
+    create_run(make_config(folder / "others.parquet", training={"epochs": 3}), folder / "third")
     return folder
 
 

@@ -14,7 +14,7 @@ from raymu.web.arrow_messages import MOST_FIELDS
 from raymu.web.arrow_stream import MEDIA_TYPE, MOST_VALUES, write_stream
 from raymu.web.documents import MOST_ROWS
 from raymu.web.tokens import Role
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import Service, opened_service
 
 ARROW = {"Content-Type": MEDIA_TYPE, "Accept": MEDIA_TYPE}
@@ -24,7 +24,7 @@ ARROW = {"Content-Type": MEDIA_TYPE, "Accept": MEDIA_TYPE}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("arrow")
     write_samples(folder / "all.parquet", samples=60)
-    train_run(make_config(folder / "all.parquet", training={"epochs": 1}, partition={"slices": 1}), folder / "run")
+    create_run(make_config(folder / "all.parquet", training={"epochs": 1}, partition={"slices": 1}), folder / "run")
     return folder
 
 

@@ -18,7 +18,7 @@ from raymu.web.metrics import ServiceMetrics
 from raymu.web.served_run import open_runs
 from raymu.web.tokens import Role, Tokens
 from tests.support.browser import WIDTHS, axe_findings, chromium, overflow, unreached
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def serving(location: Path, tokens: Tokens) -> Iterator[str]:
 def test_a_person_signs_in_and_deletes_without_script(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     write_samples(tmp_path / "all.parquet", samples=120)
     config = make_config(tmp_path / "all.parquet", training={"epochs": 2}, partition={"shards": 2, "slices": 2})
-    train_run(config, tmp_path / "run")
+    create_run(config, tmp_path / "run")
     tokens = Tokens(tmp_path / "tokens.json")
     with chromium() as browser, serving(tmp_path / "run", tokens) as address:
         person: Any = browser.new_context(java_script_enabled=False)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from raymu.web.tokens import Role
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import Service, opened_service
 
 FOLDER = Path(__file__).parents[3] / "examples" / "fides"
@@ -39,7 +39,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     data = {"owner": "owner", "train": str(folder / "all.parquet")}
     config = make_config("", data=data, training={"epochs": 2}, partition={"shards": 2, "slices": 2})
     for name in ("first", "second"):
-        train_run(config, folder / name)
+        create_run(config, folder / name)
     with opened_service(folder, "first", "second", has_tokens=True) as service:
         yield service
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import Service, opened_service
 
 RUNS = ("first", "second", "third")
@@ -42,7 +42,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     table = tmp_path / "all.parquet"
     write_samples(table, samples=120)
     for number, name in enumerate(RUNS):
-        train_run(make_config(table, training={"epochs": 2 + number}, partition={"slices": 2}), tmp_path / name)
+        create_run(make_config(table, training={"epochs": 2 + number}, partition={"slices": 2}), tmp_path / name)
     with opened_service(tmp_path, *RUNS) as opened:
         yield opened
 

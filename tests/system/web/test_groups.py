@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from raymu.api import Run
 from raymu.cli.group import cli
 from raymu.service import history
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import opened_service
 
 
@@ -23,7 +23,7 @@ def test_a_request_says_what_its_visible_change_waits_for(tmp_path: Path, monkey
     config = make_config(
         tmp_path / "all.parquet", data=data, training=training, partition=partition, unlearning=unlearning
     )
-    train_run(config, tmp_path / "run")
+    create_run(config, tmp_path / "run")
     with opened_service(tmp_path, "run") as service:
         body = {"owner": "owner-3", "strategy": "sisa"}
         request_id = service.delete(body).json()["runs"][0]["request_id"]

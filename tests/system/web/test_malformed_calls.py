@@ -11,7 +11,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from raymu.api import Run
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import Service, opened_service
 
 SAMPLES = 60
@@ -34,7 +34,7 @@ INSERTIONS = [b'"', b"{", b"]", b"\x00", b"\xff", b"9" * 400, b"1e999", b"null",
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("malformed")
     write_samples(folder / "all.parquet", samples=SAMPLES)
-    train_run(make_config(folder / "all.parquet"), folder / "run")
+    create_run(make_config(folder / "all.parquet"), folder / "run")
     with opened_service(folder, "run") as opened:
         yield opened
 

@@ -1,6 +1,5 @@
 """The metrics of a service follow the journals of its runs, whoever changes a run."""
 
-import asyncio
 import re
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from click.testing import CliRunner
 
 from raymu.api import Run
 from raymu.cli.group import cli
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import Service, opened_service
 
 
@@ -38,7 +37,7 @@ ACCEPTED, PASSES = 'raymu_accepted_requests_total{strategy="dpus"}', 'raymu_pass
 def folder(tmp_path: Path) -> Path:
     write_samples(tmp_path / "all.parquet", samples=100)
     config = make_config(tmp_path / "all.parquet", training={"epochs": 2}, partition={"slices": 2})
-    asyncio.run(train_run(config, tmp_path / "run").close())
+    create_run(config, tmp_path / "run")
     return tmp_path
 
 

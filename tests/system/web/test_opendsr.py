@@ -21,7 +21,7 @@ from raymu.web.opendsr_signature import DomainSignature
 from raymu.web.tokens import Role
 from tests.support.certificates import write_certificate
 from tests.support.cluster_process import wait_until
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.receiver import Receiver, receiving
 from tests.system.web.conftest import Service, opened_service
 
@@ -41,7 +41,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             "partition": {"slices": 2},
             "unlearning": {"strategy": "sisa"},
         }
-        train_run(make_config("", data={"train": str(folder / "all.parquet"), **columns}, **short), folder / name)
+        create_run(make_config("", data={"train": str(folder / "all.parquet"), **columns}, **short), folder / name)
     write_certificate(folder, DOMAIN)
     settings = {
         "opendsr": {

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from raymu.web.tokens import Role
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import Service, opened_service
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = {"owner": "owner", "train": str(folder / "all.parquet")}
     config = make_config("", data=data, training={"epochs": 2}, partition={"shards": 2, "slices": 2})
     for name in ("first", "second", "third"):
-        train_run(config, folder / name)
+        create_run(config, folder / name)
     return folder
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from raymu.api import Run
 from raymu.store.run import RunStore
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import create_run, make_config, write_samples
 from tests.support.receiver import Delivery, Receiver, receiving
 from tests.system.web.conftest import opened_service
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     config = make_config(
         tmp_path / "all.parquet", data={"owner": "owner"}, training={"epochs": 2}, partition={"slices": 2}
     )
-    train_run(config, tmp_path / "run")
+    create_run(config, tmp_path / "run")
     (tmp_path / "secret").write_text(SECRET)
     return tmp_path
 
