@@ -130,6 +130,8 @@ def _receive(connection: Connection, delay_s: float) -> None:
     refused, lock = [0], Lock()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # the connection is kept for further calls
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             at = time.time()

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -16,7 +17,7 @@ from threading import Lock
 from typing import Protocol
 
 from raymu.web.outbox import Message, Outbox
-from raymu.web.outgoing import Answer, NotSent, post
+from raymu.web.outgoing import Answer, Conversation, NotSent
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 3600.0
 """Pause after the first failed attempt, which doubles with each further one, and the longest."""
@@ -88,7 +89,7 @@ class Sender:
         outbox: Outbox,
         receiver: Receiver,
         *,
-        send: Send = post,
+        send: Send | None = None,
         clock: Callable[[], float] = time.time,
         count: Count = uncounted,
     ) -> None:
@@ -97,11 +98,12 @@ class Sender:
         Args:
             outbox: What is to be sent.
             receiver: Whom.
-            send: Sends one POST, as `post` does.
+            send: Sends one POST, as `post` does; None keeps a connection while a host is sent several.
             clock: Returns the seconds since 1970.
             count: Called after each attempt.
         """
-        self._outbox, self._receiver, self._send, self._clock, self._count = outbox, receiver, send, clock, count
+        self._outbox, self._receiver, self._clock, self._count = outbox, receiver, clock, count
+        self._send_alone = send
         self._guard = Lock()
         self._at_work: set[str] = set()
         self._failing: dict[str, _Failing] = {}
@@ -137,8 +139,12 @@ class Sender:
 
     def _send_to(self, host: str) -> None:
         """Send some of what is due to a host, until it does not take something for a reason that concerns all of it."""
+        with closing(Conversation()) as conversation:
+            self._send_all(host, self._send_alone or conversation.post)
+
+    def _send_all(self, host: str, send: Send) -> None:
         for message in self._outbox.due(self._receiver.target, self._clock(), host=host, most=_MOST_TOGETHER):
-            pause = self._attempt(message)
+            pause = self._attempt(message, send)
             if pause is None:
                 with self._guard:
                     self._failing.pop(host, None)
@@ -161,14 +167,14 @@ class Sender:
             if len(self._failing) > _MOST_FAILING:
                 del self._failing[next(iter(self._failing))]
 
-    def _attempt(self, message: Message) -> "_Pause | None":
+    def _attempt(self, message: Message, send: Send) -> "_Pause | None":
         """Send a message once. It is removed if it was taken, and sent again later otherwise.
 
         Returns why it was not taken; None if it was, or if it is given up alone.
         """
         receiver, now = self._receiver, self._clock()
         try:
-            answer = self._send(
+            answer = send(
                 receiver.url(message),
                 message.body.encode(),
                 receiver.headers(message, now),

@@ -31,6 +31,10 @@ class Receiver:
     """Headers of every answer."""
     delay_s: float = 0.0
     """How long each answer takes."""
+    rest: bytes = b""
+    """Body of each answer."""
+    connections: int = 0
+    """Connections that were made."""
 
     def wait_for(self, condition: Callable[[list[Delivery]], bool], *, seconds: float = 60) -> list[Delivery]:
         """Wait until what has arrived is as a test needs it, and return it."""
@@ -43,10 +47,22 @@ class Receiver:
 
 
 @contextmanager
-def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    """Serve on a free port of this machine. tls: the certificate; None for none"""
+def receiving(tls: ssl.SSLContext | None = None, *, calls: int = 1) -> Iterator[Receiver]:
+    """Serve on a free port of this machine.
+
+    Args:
+        tls: The certificate; None for none.
+        calls: How many a connection is kept for. The last of them is answered as if more could come.
+    """
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1" if calls > 1 else "HTTP/1.0"
+        answered = 0
+
+        def setup(self) -> None:
+            super().setup()
+            receiver.connections += 1
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -56,8 +72,11 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             self.send_response(status)
             for name, value in receiver.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(receiver.rest)))
             self.end_headers()
+            self.wfile.write(receiver.rest)
+            self.answered += 1
+            self.close_connection = self.answered >= calls
 
         def log_message(self, *_args: object) -> None:
             """Print nothing."""

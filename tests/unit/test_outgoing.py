@@ -25,7 +25,7 @@ from raymu.web import deliveries as deliveries_module
 from raymu.web import outgoing
 from raymu.web.deliveries import Deliveries
 from raymu.web.outbox import Cursor, Message, Outbox
-from raymu.web.outgoing import Answer, NotSent, is_public, post
+from raymu.web.outgoing import Answer, Conversation, NotSent, is_public, post
 from raymu.web.protocol_settings import WebhookConfig, read_protocol_settings, read_secrets
 from raymu.web.sender import FIRST_PAUSE_S, LONGEST_PAUSE_S, Outcome, Sender, pause_s, uncounted
 from raymu.web.webhooks import Webhook
@@ -127,6 +127,85 @@ def test_a_redirect_is_not_followed() -> None:
         receiver.statuses, receiver.headers = [307], {"Location": other.url}
         answer = post(receiver.url, b"{}", {}, is_private_allowed=True)
         assert (answer.status, answer.is_taken, other.deliveries) == (307, False, [])
+
+
+@pytest.mark.parametrize(
+    ("calls", "rest", "connections"),
+    [(100, b"", 1), (100, b"taken", 1), (4, b"taken", 3), (1, b"taken", 10), (100, b"x" * 70_000, 10)],
+    ids=["no body", "a body", "closed at times", "closed each time", "too much to read"],
+)
+def test_calls_in_a_row_share_a_connection_for_as_long_as_the_host_keeps_it(
+    calls: int, rest: bytes, connections: int
+) -> None:
+    with receiving(calls=calls) as receiver, closing(Conversation()) as conversation:
+        receiver.rest = rest
+        for number in range(10):
+            body = str(number).encode()
+            assert conversation.post(receiver.url, body, {}, is_private_allowed=True) == Answer(status=200)
+        assert [delivery.body for delivery in receiver.deliveries] == [str(number).encode() for number in range(10)]
+        assert receiver.connections == connections
+
+
+def test_a_conversation_with_another_host_looks_its_address_up() -> None:
+    with receiving(calls=9) as first, receiving(calls=9) as second, closing(Conversation()) as conversation:
+        for receiver in (first, second, first):
+            assert conversation.post(receiver.url, b"{}", {}, is_private_allowed=True).is_taken
+        assert (first.connections, second.connections) == (2, 1)
+        with pytest.raises(NotSent, match="private"):  # a connection to a private address is not used by who may not
+            conversation.post(first.url, b"{}", {})
+
+
+@pytest.mark.parametrize(("beginning", "expected"), [(b"", 3), (b"HTTP/1.1 2", 2)])
+def test_a_host_that_leaves_before_the_second_answer_is_called_once_more_and_one_that_answers_wrongly_is_not(
+    beginning: bytes, expected: int
+) -> None:
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntaken"
+    calls: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server, closing(Conversation()) as conversation:
+
+        def answer(answers: list[bytes]) -> None:
+            connection, _ = server.accept()
+            with connection:
+                for each in answers:
+                    request = b""
+                    while not request.endswith(b"\r\n\r\n{}"):
+                        request += connection.recv(65_536)
+                    calls.append(len(calls))
+                    connection.sendall(each)
+
+        def serve() -> None:
+            answer([whole, beginning])
+            answer([beginning])
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        assert conversation.post(url, b"{}", {}, is_private_allowed=True).is_taken
+        with pytest.raises(NotSent):
+            conversation.post(url, b"{}", {}, is_private_allowed=True)
+    assert len(calls) == expected
+
+
+def test_a_body_that_dribbles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "REST_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server, closing(Conversation()) as conversation:
+
+        def dribble() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+                for _ in range(600):
+                    connection.sendall(b"a")
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        started = time.monotonic()
+        answer = conversation.post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}, is_private_allowed=True)
+        assert answer.is_taken
+        assert time.monotonic() - started < 6
+        thread.join()
 
 
 @pytest.mark.parametrize("domain", ["localhost", "other.example"])
