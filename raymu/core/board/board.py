@@ -5,17 +5,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
-from raymu.config.unlearning import Boundary, OnAccept, PublishConfig, Strategy
+from raymu.config.unlearning import OnAccept, PublishConfig
+from raymu.core.board.accepted_requests import AcceptedRequests
 from raymu.core.board.group import NO_GROUP, WaitingGroup
 from raymu.core.board.publication import Publication
+from raymu.core.board.repair_planner import RepairPlanner
 from raymu.core.board.serving import served_constituent
 from raymu.core.board.shard_index import ShardIndex
-from raymu.core.board.shard_work import ShardWork, repair_command
+from raymu.core.board.shard_work import ShardWork
 from raymu.core.board.state import BoardState
 from raymu.core.commands import (
-    CalibrationReference,
     Command,
-    Decision,
     PublishGeneration,
     RepairReport,
     RepairShard,
@@ -38,13 +38,12 @@ from raymu.core.events import (
     UnlearningConfigured,
     WorkResumed,
 )
-from raymu.core.planner import calibration_references, decide_repairs
 from raymu.core.records import Constituent, FileRef, SampleFiles, ShardLineage
 from raymu.core.remedies import REMEDIES
 from raymu.core.repair_speed import RepairSpeeds
 from raymu.core.requests import RevocationRequest, touched_slices
 from raymu.core.run_shape import RunShape
-from raymu.core.workload import ShardWorkload, shard_workload
+from raymu.core.workload import ShardWorkload
 
 
 class RevocationBoard:
@@ -76,11 +75,7 @@ class RevocationBoard:
         self._routes: list[tuple[FileRef, ...] | None] = []
         self._shards: list[ShardWork] = []
         self._index = ShardIndex(self._shards)
-        self._served: list[Constituent] = []  # what each shard serves, but for those that changed since
-        self._unpublished: set[int] = set()  # shards that differ from the published generation
-        self._requests: dict[str, RevocationRequest] = {}  # from acceptance to purge
-        self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
-        self._patched: set[str] = set()  # requests that some shard has ever patched
+        self._requests = AcceptedRequests()
         self._publication = Publication()
         self._group = NO_GROUP
         self._extensions: list[int] = []
@@ -122,15 +117,9 @@ class RevocationBoard:
             indexes: Their indexes, as there.
         """
         board = cls(state.shape, workers=workers, tables=tables, indexes=indexes, speeds=state.speeds)
-        board._requests = {request.request_id: request for request in state.requests}
+        board._requests = AcceptedRequests.restored(state.requests, unrepaired=state.unrepaired, patched=state.patched)
         board._group = state.group
         board._put_shards(replace(work, waiting=[*work.waiting]) for work in state.shards)
-        board._unrepaired = {
-            request_id: set(state.unrepaired[request_id])
-            for request_id in board._requests  # in the order of acceptance
-            if request_id in state.unrepaired
-        }
-        board._patched = set(state.patched)
         board._publication = Publication.restored(state.publication, board.lineages)
         board._extensions, board._routes = [*state.extensions], [*state.routes]
         return board
@@ -140,9 +129,9 @@ class RevocationBoard:
         return BoardState(
             shape=self._shape,
             shards=tuple(replace(work, waiting=[*work.waiting]) for work in self._shards),
-            requests=tuple(self._requests.values()),
-            unrepaired={request_id: tuple(sorted(shards)) for request_id, shards in self._unrepaired.items()},
-            patched=tuple(sorted(self._patched)),
+            requests=tuple(self._requests.by_id.values()),
+            unrepaired={request_id: tuple(sorted(shards)) for request_id, shards in self._requests.unrepaired.items()},
+            patched=tuple(sorted(self._requests.patched)),
             publication=self._publication.state(self.lineages),
             extensions=self.extensions,
             routes=self.added_routes,
@@ -190,7 +179,6 @@ class RevocationBoard:
             case GenerationPublished():
                 self._publish()  # as it was ordered, with all events that were committed together
                 self._publication.record_published(event)
-                self._unpublished.clear()
                 self._publication.is_rebuilding = bool(self._index.lost)
                 self._publication.is_extending = bool(self._index.untrained)
                 return self._purge()
@@ -200,9 +188,7 @@ class RevocationBoard:
                 return [self._release()] if self._group.is_ready(unlearning.publish, event.at) else []
             case RequestsPurged(request_ids=request_ids):
                 self._publication.record_purged(request_ids)
-                for request_id in request_ids:
-                    self._requests.pop(request_id, None)
-                self._patched.difference_update(request_ids)  # every shard is repaired for them
+                self._requests.purge(request_ids)
                 return []
             case GenerationEvaluated():
                 return []
@@ -244,7 +230,7 @@ class RevocationBoard:
         requests = {request_id for request_ids in repaired for request_id in request_ids}
         if requests and self._index.running.keys() <= ended:
             return False
-        return not any(self._unrepaired[request_id] <= ended for request_id in requests)
+        return not any(self._requests.unrepaired[request_id] <= ended for request_id in requests)
 
     def pending_commands(self) -> list[Command]:
         """Return the commands that are not done, for a coordinator that takes over after a replay.
@@ -253,7 +239,7 @@ class RevocationBoard:
         """
         publish: list[Command] = [self._publish()] if self._publication.is_stale else []
         purge: list[Command] = [] if publish else self._purge()
-        return [*publish, *purge, *self.training, *self._by_urgency(self.repairs)]
+        return [*publish, *purge, *self.training, *self._planner.by_urgency(self.repairs)]
 
     @property
     def training(self) -> tuple[TrainShard, ...]:
@@ -353,22 +339,17 @@ class RevocationBoard:
     @property
     def open_requests(self) -> tuple[str, ...]:
         """Requests that are accepted but not repaired on every shard."""
-        return tuple(self._unrepaired)
+        return tuple(self._requests.unrepaired)
 
     @property
     def unpurged(self) -> dict[str, RevocationRequest]:
         """The accepted requests that are not purged, by their ids."""
-        return dict(self._requests)
+        return dict(self._requests.by_id)
 
     @property
     def owed(self) -> dict[str, frozenset[int]]:
         """For each request that is not exact yet, the shards that are not repaired for it or have only patched it."""
-        unrepaired, debts = self._unrepaired, self._index.debts
-        nothing = frozenset[int]()
-        return {
-            request_id: nothing.union(unrepaired.get(request_id, ()), debts.get(request_id, ()))
-            for request_id in {**unrepaired, **debts}
-        }
+        return self._requests.owed(self._index.debts)
 
     @property
     def group(self) -> WaitingGroup:
@@ -401,17 +382,18 @@ class RevocationBoard:
 
     def workloads(self, request: RevocationRequest) -> list[ShardWorkload]:
         """Predict the remedies of a request, each shard repaired for it together with all pending requests."""
-        return [self._workload(part.shard, [*self._pending(part.shard), request]) for part in request.forget]
+        planner = self._planner
+        return [planner.workload(part.shard, [*self._pending(part.shard), request]) for part in request.forget]
 
     def settle_workloads(self) -> dict[int, ShardWorkload]:
         """Predict the retraining of each shard that owes something, together with all pending requests."""
         owing = frozenset[int]().union(*self.owed.values())
-        return {shard: self._workload(shard, self._pending(shard)) for shard in owing}
+        planner = self._planner
+        return {shard: planner.workload(shard, self._pending(shard)) for shard in owing}
 
     def _put_shards(self, shards: Iterable[ShardWork]) -> None:
         self._shards = [*shards]
         self._index = ShardIndex(self._shards)
-        self._served = [self._constituent(shard) for shard in range(len(self._shards))]
 
     def _extend(self, event: RunExtended) -> list[Command]:
         """Add slices to every shard, and train their stages. No repair is running, for its result would lack them."""
@@ -430,7 +412,7 @@ class RevocationBoard:
         return [self._publish(), *self._start(range(len(self._shards)))]
 
     def _accept(self, requests: Sequence[RevocationRequest], *, is_part: bool) -> list[Command]:
-        new = [request for request in requests if request.request_id not in self._requests]
+        new = [request for request in requests if request.request_id not in self._requests.by_id]
         touched = {shard for request in new for shard in self._enqueue(request)}
         is_rewinding = bool(new) and self._shape.unlearning.on_accept is not OnAccept.KEEP
         if is_rewinding:
@@ -441,9 +423,7 @@ class RevocationBoard:
 
     def _enqueue(self, request: RevocationRequest) -> set[int]:
         """Let a request wait for each shard that it touches, and return these."""
-        shards = {part.shard for part in request.forget}
-        self._requests[request.request_id] = request
-        self._unrepaired[request.request_id] = set(shards)
+        shards = self._requests.add(request)
         for shard in shards:
             self._shards[shard].waiting.append(request.request_id)
             self._index.note(shard)
@@ -458,9 +438,10 @@ class RevocationBoard:
         is_exact = REMEDIES[report.remedy].is_exact
         work.finish(report.lineage, retrained_from=command.earliest_slice if is_exact else None)
         self._index.note(report.shard)
-        self._patched.update(report.lineage.debts)
-        repaired = [request_id for request_id in command.request_ids if self._note_repaired(request_id, report.shard)]
-        settled = self._settled([*before.debts, *(each for each in repaired if each in self._patched)])
+        self._requests.patched.update(report.lineage.debts)
+        repaired = self._requests.note_repaired(command.request_ids, report.shard)
+        patched = [each for each in repaired if each in self._requests.patched]
+        settled = self._requests.settled([*before.debts, *patched], self._index.debts.keys())
         leaves_other_shards = bool(command.request_ids) and not repaired
         self._publication.add_repair(
             before, report, repaired=repaired, settled=settled, leaves_other_shards=leaves_other_shards
@@ -487,7 +468,7 @@ class RevocationBoard:
         was_rewound = command.earliest_slice < before.trained_slices  # else its state had not seen the samples
         if was_rewound:
             self._group = self._group.with_shard(command.shard, command.earliest_slice, at=at)
-        self._group = self._group.with_requests(self._requests[request_id] for request_id in repaired)
+        self._group = self._group.with_requests(self._requests.of(repaired))
 
     def _release(self) -> PublishGeneration:
         """Let all shards that wait for their group serve what they have been repaired to."""
@@ -508,19 +489,6 @@ class RevocationBoard:
                 forecast_seconds=planned.seconds,
                 determinism=report.determinism,
             )
-
-    def _note_repaired(self, request_id: str, shard: int) -> bool:
-        """Note that a shard is repaired for a request. Return whether no other shard is left."""
-        self._unrepaired[request_id].discard(shard)
-        if self._unrepaired[request_id]:
-            return False
-        del self._unrepaired[request_id]
-        return True
-
-    def _settled(self, request_ids: Iterable[str]) -> list[str]:
-        """Return those of the requests that every shard is repaired for and no shard owes."""
-        owed = self._index.debts.keys() | self._unrepaired.keys()
-        return [each for each in dict.fromkeys(request_ids) if each not in owed]
 
     def _may_share_generation(self, command: RepairShard, *, leaves_other_shards: bool) -> bool:
         """Whether another repair is under way whose generation can carry this result too.
@@ -547,18 +515,9 @@ class RevocationBoard:
 
     def _publish(self) -> PublishGeneration:
         """Order a generation. Only shards that changed since the last order are looked at."""
-        published, changed = self._publication.published_command, None
-        for shard in self._index.changed:
-            served, lineage = self._constituent(shard), self._shards[shard].lineage
-            self._served[shard] = served
-            if published and (served, lineage) != (published.constituents[shard], published.lineages[shard]):
-                self._unpublished.add(shard)
-            else:
-                self._unpublished.discard(shard)
+        changes = {shard: self._constituent(shard) for shard in self._index.changed}
         self._index.changed.clear()
-        if published and not self._publication.is_rebuilding:  # then files of generations may be lost too
-            changed = tuple(sorted(self._unpublished))
-        return self._publication.publish(tuple(self._served), self.lineages, changed=changed)
+        return self._publication.publish(changes, self.lineages)
 
     def _constituent(self, shard: int) -> Constituent:
         work = self._shards[shard]
@@ -574,73 +533,28 @@ class RevocationBoard:
         )
 
     def _purge(self) -> list[Command]:
-        rows = sum(self._requests[request_id].samples for request_id in self._publication.to_purge)
+        rows = sum(request.samples for request in self._requests.of(self._publication.to_purge))
         return [*self._publication.purge(self._index, rows=rows)]
 
     def _start(self, shards: Iterable[int]) -> list[Command]:
         """Start the repairs of those shards that are idle and have work, those of overdue requests first."""
-        ready = sorted(self._index.idle_with_work.intersection(shards))
-        workloads = [self._workload(shard, self._waiting(shard)) for shard in ready]
-        decisions = self._decide(workloads)
-        commands = [
-            repair_command(
-                self._shards[workload.shard],
-                workload,
-                decisions[workload.shard],
-                references=self._references(workload.shard),
-            )
-            for workload in workloads
-        ]
-        for command, workload in zip(commands, workloads, strict=True):
+        planner = self._planner
+        repairs = planner.plan(shards)
+        for command, workload in repairs:
             self._shards[command.shard].start(command, workload.efforts)
             self._index.note(command.shard)
-        return [*self._by_urgency(commands)]
+        return [*planner.by_urgency(command for command, _ in repairs)]
 
-    def _decide(self, workloads: Sequence[ShardWorkload]) -> dict[int, Decision]:
-        requested: dict[tuple[Strategy, Boundary], set[int]] = {}
-        to_retrain: dict[int, str] = {}
-        for shard in (workload.shard for workload in workloads):
-            for request in self._waiting(shard):
-                requested.setdefault((request.strategy, request.boundary), set()).add(shard)
-            if reason := self._shards[shard].retrain_reason:
-                to_retrain[shard] = reason
-        return decide_repairs(
-            workloads,
-            {rule: frozenset(shards) for rule, shards in requested.items()},
-            to_retrain,
-            workers=self._workers,
-            ohs=self._shape.unlearning.ohs,
-        )
-
-    def _workload(self, shard: int, requests: Iterable[RevocationRequest]) -> ShardWorkload:
-        work = self._shards[shard]
-        return shard_workload(
-            work.lineage,
-            touched_slices(requests, shard),
+    @property
+    def _planner(self) -> RepairPlanner:
+        return RepairPlanner(
+            shards=self._shards,
+            index=self._index,
+            requests=self._requests,
             shape=self._shape,
-            references=[self._shards[each.shard].lineage.samples for each in self._references(shard)],
-            lost_from=work.train_from,
             speeds=self.speeds,
-        )
-
-    def _references(self, shard: int) -> tuple[CalibrationReference, ...]:
-        nearest = self._index.nearest(shard)
-        return calibration_references(
-            shard, nearest, shards=len(self._shards), is_awaited=self._index.awaited.__contains__
+            workers=self._workers,
         )
 
     def _pending(self, shard: int) -> list[RevocationRequest]:
-        return [self._requests[request_id] for request_id in self._shards[shard].pending]
-
-    def _waiting(self, shard: int) -> list[RevocationRequest]:
-        return [self._requests[request_id] for request_id in self._shards[shard].waiting]
-
-    def _by_urgency(self, commands: Iterable[RepairShard]) -> list[RepairShard]:
-        """Sort repairs: those for requests that came overdue first, and of these and of the others the longest."""
-
-        def urgency(command: RepairShard) -> tuple[bool, float, int]:
-            requests = (self._requests.get(request_id) for request_id in command.request_ids)
-            is_urgent = any(request.came_overdue for request in requests if request)
-            return not is_urgent, -command.decision.seconds, command.shard
-
-        return sorted(commands, key=urgency)
+        return self._requests.of(self._shards[shard].pending)

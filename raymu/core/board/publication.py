@@ -1,6 +1,6 @@
 """The next generation: its content, and the files that can be destroyed once it is published."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -25,6 +25,8 @@ class Publication:
         self._doomed: set[FileRef] = set()  # superseded by a published generation
         self._has_predecessor = False  # an earlier generation's own file still exists
         self._has_repair = False  # the next generation contains a repair for requests
+        self._constituents: list[Constituent] = []  # what each shard serves in the last generation that was ordered
+        self._unlike_published: set[int] = set()  # shards that differ from the published generation
         self._ordered: PublishGeneration | None = None
         self.published_command: PublishGeneration | None = None
         """The command that the published generation follows from; None before the first."""
@@ -162,29 +164,35 @@ class Publication:
         for doomed in (self._kept, self._superseded, self._doomed):
             doomed -= files
 
-    def publish(
-        self,
-        constituents: tuple[Constituent, ...],
-        lineages: tuple[ShardLineage, ...],
-        *,
-        changed: tuple[int, ...] | None = None,
-    ) -> PublishGeneration:
-        """Order a generation of these constituents.
+    def publish(self, changes: Mapping[int, Constituent], lineages: tuple[ShardLineage, ...]) -> PublishGeneration:
+        """Order a generation. Only shards that changed since the last order are compared with the published one.
 
         Args:
-            constituents: What each shard serves.
+            changes: What each shard serves that changed since the last order; of all shards the first time.
             lineages: The lineage of each shard.
-            changed: The shards that differ from the published generation; None if it has to be written whole.
         """
+        if not self._constituents:
+            self._constituents = [changes[shard] for shard in sorted(changes)]
+        published = self.published_command
+        for shard, constituent in changes.items():
+            self._constituents[shard] = constituent
+            if published and (constituent, lineages[shard]) != (
+                published.constituents[shard],
+                published.lineages[shard],
+            ):
+                self._unlike_published.add(shard)
+            else:
+                self._unlike_published.discard(shard)
+        is_whole = published is None or self.is_rebuilding  # when files of generations may be lost too
         self.is_stale = True
         self._ordered = PublishGeneration(
             cause=self._cause(),
-            constituents=constituents,
+            constituents=tuple(self._constituents),
             lineages=lineages,
             rewound=tuple(self._to_publish["rewound"]),
             repaired=tuple(self._to_publish["repaired"]),
             settled=tuple(self._to_publish["settled"]),
-            changed=changed,
+            changed=None if is_whole else tuple(sorted(self._unlike_published)),
         )
         return self._ordered
 
@@ -207,6 +215,7 @@ class Publication:
         self._has_predecessor |= event.number > 1 and event.base is None
         self.published_command = self._ordered
         self.is_stale, self._has_repair, self.is_releasing, self.unpublished = False, False, False, 0
+        self._unlike_published.clear()
         # All three lists: a replay under other settings may have ordered less than was published.
         for request_ids in self._to_publish.values():
             request_ids.clear()

@@ -129,7 +129,7 @@ class BoardMachine(RuleBasedStateMachine):
             references = calibration_references(
                 shard, sound, shards=SHARDS, is_awaited=lambda other: bool(shards[other].pending)
             )
-            assert board._references(shard) == references
+            assert board._planner.references(shard) == references
             for request_id in (*work.pending, *work.lineage.debts):
                 owed.setdefault(request_id, set()).add(shard)
         assert board.owed == owed

@@ -35,7 +35,7 @@ def generation(number: int, repaired: tuple[str, ...]) -> GenerationPublished:
 def test_nothing_is_destroyed_before_the_generation_that_supersedes_it() -> None:
     publication = Publication()
     report = repair(publication, commands()[0])
-    publication.publish((), (report.lineage,))
+    publication.publish({}, (report.lineage,))
     assert publication.purge(shards(report.lineage), rows=0) == []
     publication.record_published(generation(2, ("r1",)))
     [purge] = publication.purge(shards(report.lineage), rows=2)
@@ -57,11 +57,11 @@ def test_a_file_that_a_running_repair_reads_is_kept() -> None:
 
 def test_a_generation_has_its_cause() -> None:
     publication = Publication()
-    assert publication.publish((), ()).cause == "train"
+    assert publication.publish({}, ()).cause == "train"
     publication.record_published(generation(1, ()))
-    assert publication.publish((), ()).cause == "settle"
+    assert publication.publish({}, ()).cause == "settle"
     publication.add_rewound(["r1"])
-    assert publication.publish((), ()).cause == "rewind"
+    assert publication.publish({}, ()).cause == "rewind"
     repair(publication, commands()[0])
-    command = publication.publish((), ())
+    command = publication.publish({}, ())
     assert (command.cause, command.rewound, command.repaired) == ("repair", ("r1",), ("r1",))
