@@ -86,7 +86,7 @@ class InstantFleet:
         """Do nothing: there is no worker."""
 
     def _train(self, command: TrainShard) -> TrainReport:
-        slices = self._store.read_table(command.table, ["slice"])["slice"].to_numpy()
+        slices = self._store.samples.read_table(command.table, ["slice"])["slice"].to_numpy()
         checkpoints = tuple(self._checkpoint(command.shard, stage, "trained") for stage in range(SLICES))
         lineage = ShardLineage(
             shard=command.shard,

@@ -52,7 +52,7 @@ def bare_loop(store: RunStore, passes: int) -> Usage:
     torch.set_num_threads(1)
     cpu, started = time.process_time(), time.perf_counter()
     config, classes = store.config, store.manifest.classes
-    table, _ = from_arrow(store.read_table(store.manifest.tables[0]))
+    table, _ = from_arrow(store.samples.read_table(store.manifest.tables[0]))
     spec = TrainingSpec.of(config, input_shape=table.array.shape[1:], classes=classes)
     inputs = Normalizer.fit(table.array, spec.normalize).apply(table.array, torch.device("cpu"))
     labels = torch.from_numpy(table.labels.copy())

@@ -126,7 +126,7 @@ def _search_all_tables(location: str) -> list[Row]:
 
     def search() -> None:
         for files in _files(location):
-            store.read_index(SampleFiles(table=files.table, index=None))
+            store.samples.read_index(SampleFiles(table=files.table, index=None))
 
     return [_measured("one id, all tables", search)]
 

@@ -27,7 +27,8 @@ from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.run_spec import spec_of
 from raymu.service.shard_tables import grow_shard
 from raymu.store.journal.journal import Journal
-from raymu.store.run import RunStore, routes_writer
+from raymu.store.run import RunStore
+from raymu.store.stored_samples import routes_writer
 from raymu.text import one_line, plural
 from raymu.training.checks import spec_for_rows
 
@@ -101,9 +102,9 @@ class NewSamples:
                 if routing:
                     added = pa.concat_tables([part.select(["id", "owner"]) for part in parts])
                     for part in routing.add(shard, routing.hashes_of(added)):
-                        routes += store.write_routes(part)
+                        routes += store.samples.write_routes(part)
         if routing:
-            routes += store.write_routes(routing.routes())
+            routes += store.samples.write_routes(routing.routes())
         return WrittenSamples(samples=tuple(written), routes=tuple(routes))
 
     def close(self) -> None:
@@ -169,7 +170,7 @@ def read_new_samples(
         normalize=config.data.normalize,
         revoked_by=[*([own] if is_left_out else []), *(registered if not is_refused else [])],
         refused=[*([] if is_left_out else [own]), *(registered if is_refused else [])],
-        held=HeldForm(schema=store.open_table(tables[0]).schema, input_shape=manifest.input_shape, first=first),
+        held=HeldForm(schema=store.samples.open_table(tables[0]).schema, input_shape=manifest.input_shape, first=first),
         spec=None if manifest.columns is None else spec_for_rows(spec_of(store)),
     )
     rows = rows_here(stream, placement, store)
@@ -293,7 +294,7 @@ def _require_not_held_out(source: str, placed: PlacedSamples, store: RunStore) -
     ref = store.manifest.held_out
     if ref is None:
         return
-    shared = placed.count_shared(whole(store.read_table(ref, ["id"])["id"].cast(pa.string())))
+    shared = placed.count_shared(whole(store.samples.read_table(ref, ["id"])["id"].cast(pa.string())))
     if shared:
         raise DataInvalid(
             source, f"has {plural(shared, 'sample')} of validation.data, by their ids; name others: these stay held out"

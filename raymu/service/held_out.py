@@ -89,7 +89,7 @@ def restore_held_out(store: RunStore) -> None:
         return
     try:
         table = held_out_table(store.config, manifest.class_table, manifest.form, input_shape=manifest.input_shape)
-        is_same = table is not None and store.restore_table(ref, table)
+        is_same = table is not None and store.samples.restore_table(ref, table)
     except DataInvalid:
         is_same = False
     if not is_same:
@@ -101,5 +101,5 @@ def restore_held_out(store: RunStore) -> None:
 
 def _read(store: RunStore) -> tuple[Rows, Targets]:
     assert store.manifest.held_out is not None, "the run has held-out samples"
-    samples, _ = from_arrow(store.read_table(store.manifest.held_out))
+    samples, _ = from_arrow(store.samples.read_table(store.manifest.held_out))
     return samples.features, samples.labels

@@ -12,7 +12,8 @@ from raymu.data.routes import Routes
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.store.last_used import LastUsed
 from raymu.store.layout import routes_part
-from raymu.store.run import RunStore, routes_writer
+from raymu.store.run import RunStore
+from raymu.store.stored_samples import routes_writer
 
 MAX_OPEN_BYTES = 2**25
 """Bytes of routes that stay open between requests."""
@@ -45,7 +46,7 @@ class RunRoutes:
             here = np.flatnonzero(bucket(keys, parts) == part)
             if len(here):
                 try:
-                    routes = self._open.get(ref, partial(self._store.read_routes, ref))
+                    routes = self._open.get(ref, partial(self._store.samples.read_routes, ref))
                 except (FileMissing, FileCorrupt):  # `verify` says so, and `rebuild` makes them again
                     return None
                 of_here, of_shards = routes.find(keys[here])

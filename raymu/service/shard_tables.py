@@ -97,7 +97,7 @@ def grow_shard(
         StorageFailed: A file cannot be written.
         OSError: There is no room for temporary files.
     """
-    held = store.open_table(files.table)
+    held = store.samples.open_table(files.table)
     seed, spill = store.config.partition.seed, ShardSpill(1, scratch_folder(store.files.local))
 
     def release_all() -> None:
@@ -110,7 +110,7 @@ def grow_shard(
             hashes = array_hashes(whole(part["id"]), seed=seed, purpose="sample")
             spill.add(part.append_column(HASH, to_arrow(hashes)), np.zeros(len(part), dtype=np.int64))
         grown = [_in_form(part, held.schema, source) for part in added]
-        return store.write_placed(shard, ShardRows([*spill.parts(0), *grown], release=release_all), seed=seed)
+        return store.samples.write_placed(shard, ShardRows([*spill.parts(0), *grown], release=release_all))
     finally:
         spill.close()
 

@@ -78,7 +78,7 @@ def samples_at(store: RunStore, lineages: Sequence[ShardLineage], rows: npt.NDAr
         rows: Row numbers over the shards' tables joined in order. The result is sorted by row number.
     """
     rows = np.sort(rows)
-    tables = [from_arrow(store.read_table(lineage.table))[0] for lineage in lineages]
+    tables = [from_arrow(store.samples.read_table(lineage.table))[0] for lineage in lineages]
     starts = np.cumsum([0, *(len(table.ids) for table in tables)])
     parts = [
         table.take(rows[(rows >= start) & (rows < start + len(table.ids))] - start)

@@ -1,13 +1,12 @@
-"""A run directory as a whole: creating it, taking it over, and its samples, states and garbage."""
+"""A run directory as a whole: creating it, taking it over, and its manifest, states and garbage."""
 
-import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, Literal, TypeVar
+from typing import Literal
 from uuid import uuid4
 
 import pyarrow as pa
@@ -16,14 +15,10 @@ from raymu.config import Config, UnlearningConfig
 from raymu.core.events import GenerationPublished
 from raymu.core.records import FileRef, Generation, SampleFiles, ShardLineage
 from raymu.core.trust import EVERYTHING, Trust
-from raymu.data.arrow_source import arrow_reader
-from raymu.data.routes import Routes, RoutesWriter
 from raymu.data.shard_index import COLUMNS as INDEXED
-from raymu.data.shard_index import ShardIndex
 from raymu.data.shard_rows import ShardRows
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import seal
-from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.run_files import RunFiles
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.generations import GenerationFiles, generation_path
@@ -37,22 +32,17 @@ from raymu.store.layout import (
     MANIFEST,
     TERM,
     UNFINISHED,
-    index_stem,
     is_partial,
     kind_of,
-    routes_stem,
     samples_stem,
     shard_folder,
-    table_stem,
 )
 from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.presence import Presence, PresenceFile
 from raymu.store.reports import WorkReports
-from raymu.store.stored_table import StoredTable, reading_table
-from raymu.store.table_format import read_rows, table_bytes, write_rows
+from raymu.store.stored_samples import StoredSamples, routes_writer
+from raymu.store.table_format import table_bytes
 from raymu.store.verdicts import VerdictFiles
-
-Value = TypeVar("Value")
 
 _CONTENT = frozenset({"samples", "sample index", "routes", "checkpoint", "updates", "patched state"})
 """Kinds of files that are named by their content, and that generations refer to."""
@@ -111,12 +101,13 @@ class RunStore:
         if not is_begun:
             self.begin()
         config, written, routes = Config.parse(manifest.config), dict[int, SampleFiles](), list[FileRef]()
+        samples = StoredSamples(self.files, config)
         routing = routes_writer(config, self.keys.hash_key)
         for finished in shards:
             written[finished.shard] = finished.files
             for part in routing.add(finished.shard, finished.routed) if routing and finished.routed is not None else ():
-                routes += self.write_routes(part)
-        routes += self.write_routes(routing.routes()) if routing else ()
+                routes += samples.write_routes(part)
+        routes += samples.write_routes(routing.routes()) if routing else ()
         copies = [written[shard] for shard in range(len(written))]
         own = None if held_out is None else self.files.write_content("held-out", ".parquet", table_bytes(held_out))
         weights = None if base is None else self.files.write_content("base", ".safetensors", base)
@@ -147,12 +138,12 @@ class RunStore:
             rows: Its samples, or its table.
             config: The settings of the run.
         """
-        seed, routing = config.partition.seed, routes_writer(config, self.keys.hash_key)
+        samples, routing = StoredSamples(self.files, config), routes_writer(config, self.keys.hash_key)
         if isinstance(rows, pa.Table):
-            indexed, files = rows, self.write_samples(shard, rows, seed=seed)
+            indexed, files = rows, samples.write(shard, rows)
         else:
             indexed = rows.select(INDEXED)
-            files = self.write_placed(shard, rows, seed=seed)
+            files = samples.write_placed(shard, rows)
         return FinishedShard(shard=shard, files=files, routed=None if routing is None else routing.hashes_of(indexed))
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
@@ -244,6 +235,11 @@ class RunStore:
     def config(self) -> Config:
         """The settings of the run."""
         return Config.parse(self.manifest.config)
+
+    @cached_property
+    def samples(self) -> StoredSamples:
+        """The samples of the run's shards."""
+        return StoredSamples(self.files, self.config)
 
     def require_trusted(self, *settings: str) -> None:
         """Raise RunUntrusted if one of these settings, or of those below them, makes a demand that is not trusted."""
@@ -346,60 +342,6 @@ class RunStore:
             )
         return open_journal(self.files, self.keys, self.manifest, is_read_only=is_read_only)
 
-    def write_samples(
-        self, shard: int, table: pa.Table, index: ShardIndex | None = None, *, seed: int | None = None
-    ) -> SampleFiles:
-        """Write the run's copy of a shard's samples and their index, each named by its content. Raises StorageFailed.
-
-        Args:
-            shard: The shard.
-            table: Its samples.
-            index: Their index, if it is there already.
-            seed: The seed of the partition. The default is that of the run, which has to exist.
-        """
-        index = index or ShardIndex.of(table, seed=self.config.partition.seed if seed is None else seed)
-        table_ref, index_ref = self.files.together(
-            lambda: self.write_table(shard, table), lambda: self.write_index(shard, index)
-        )
-        return SampleFiles(table=table_ref, index=index_ref)
-
-    def write_placed(self, shard: int, rows: ShardRows, *, seed: int) -> SampleFiles:
-        """Write placed rows as the samples of a shard, row group by row group, and their index. Raises StorageFailed.
-
-        Args:
-            shard: The shard.
-            rows: Its samples.
-            seed: The seed of the partition.
-        """
-        index = ShardIndex.of(rows.select(INDEXED), seed=seed, hashes=rows.hashes)
-        table_ref, index_ref = self.files.together(
-            lambda: self.write_rows(shard, rows), lambda: self.write_index(shard, index)
-        )
-        return SampleFiles(table=table_ref, index=index_ref)
-
-    def write_table(self, shard: int, table: pa.Table) -> FileRef:
-        """Write a shard's table alone, named by its content. Raises StorageFailed."""
-        return self.files.write_content(table_stem(shard), ".parquet", table_bytes(table))
-
-    def write_rows(self, shard: int, rows: ShardRows) -> FileRef:
-        """Write a shard's table as `write_table` does, row group by row group. Raises StorageFailed."""
-
-        def write(file: IO[bytes]) -> None:
-            write_rows(rows, file, folder=self.files.local)
-
-        return self.files.write_stream(table_stem(shard), ".parquet", write)
-
-    def write_index(self, shard: int, index: ShardIndex) -> FileRef:
-        """Write the index of a shard's table, named by its content. Raises StorageFailed."""
-        return self.files.write_content(index_stem(shard), ".arrow", index.payload().to_pybytes())
-
-    def write_routes(self, routes: Routes) -> list[FileRef]:
-        """Write the parts of routes, each named by its number and its content. Raises StorageFailed."""
-        parts = routes.parts()
-        stems = (routes_stem(number, len(parts)) for number in range(len(parts)))
-        payloads = (part.payload().to_pybytes() for part in parts)
-        return [self.files.write_content(stem, ".arrow", each) for stem, each in zip(stems, payloads, strict=True)]
-
     def needs_routes(self, added: Sequence[tuple[FileRef, ...] | None]) -> bool:
         """Return whether samples have homes that nothing says, because an earlier version wrote no routes to them.
 
@@ -421,62 +363,10 @@ class RunStore:
         if routing is None:
             return
         for shard, files in enumerate(samples):
-            for part in routing.add(shard, routing.hashes_of(self.read_table(files.table, ["id", "owner"]))):
-                routes += self.write_routes(part)
-        routes += self.write_routes(routing.routes())
+            for part in routing.add(shard, routing.hashes_of(self.samples.read_table(files.table, ["id", "owner"]))):
+                routes += self.samples.write_routes(part)
+        routes += self.samples.write_routes(routing.routes())
         self._rewrite_manifest(replace(self.manifest, routes=tuple(routes), routed_extensions=extensions))
-
-    def read_index(self, files: SampleFiles) -> ShardIndex:
-        """Return the index of a shard's samples: mapped into memory, or made of the table if it has none.
-
-        Raises FileMissing, FileCorrupt.
-        """
-        if files.index is None:
-            columns = [name for name in INDEXED if name != "owner" or self.config.data.owner]
-            return ShardIndex.of(self.read_table(files.table, columns), seed=self.config.partition.seed)
-        return self._read_mapped(files.index, ShardIndex.read)
-
-    def read_routes(self, ref: FileRef) -> Routes:
-        """Return routes, mapped into memory. Raises FileMissing, FileCorrupt."""
-        return self._read_mapped(ref, Routes.read)
-
-    def _read_mapped(self, ref: FileRef, read: Callable[[pa.Buffer], Value]) -> Value:
-        source = self.files.map_checked(ref)
-        try:
-            return read(source)
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise FileCorrupt(self.files.display_path(ref.path), f"not the file that was written ({error})") from error
-
-    def restore_table(self, ref: FileRef, table: pa.Table) -> bool:
-        """Write a missing table again, if that gives the same bytes. Returns whether it did."""
-        for is_divided in (True, False):
-            payload = table_bytes(table, is_divided=is_divided)
-            if hashlib.sha256(payload).hexdigest() == ref.sha256:
-                self.files.write(ref.path, payload)
-                return True
-        return False
-
-    def readable_tables(self, shard: int) -> Iterator[pa.Table]:
-        """Yield every readable table of a shard in the run, needed or not."""
-        for name in self.files.list("samples"):
-            path = f"samples/{name}"
-            if path.startswith(f"{samples_stem(shard)}-") and kind_of(path) == "samples":
-                with suppress(pa.ArrowException, OSError, ValueError):
-                    yield read_rows(arrow_reader(self.files.read(path)))
-
-    def read_tables(self, refs: Sequence[FileRef], columns: list[str]) -> list[pa.Table]:
-        """Return some columns of several tables, read side by side. Raises FileMissing, FileCorrupt."""
-        return map_concurrently(lambda ref: self.read_table(ref, columns), refs)
-
-    def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
-        """Return a shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
-        source = arrow_reader(self.files.read_checked(ref))
-        with reading_table(self.files.display_path(ref.path)):
-            return read_rows(source, columns)
-
-    def open_table(self, ref: FileRef) -> StoredTable:
-        """Open a shard's table, to read it in parts. Raises FileMissing, FileCorrupt."""
-        return StoredTable(self.files.map_checked(ref), source=self.files.display_path(ref.path))
 
     def write_state(self, shard: int, name: str, payload: bytes) -> FileRef:
         """Write a checkpoint or recorded updates under `name` and a hash of the content. Raises StorageFailed."""
@@ -587,10 +477,3 @@ class RunStore:
 def _can_be_garbage(path: str) -> bool:
     """Return whether a file can be deleted where nothing needs it. A file that raymu never writes is the user's."""
     return kind_of(path) in _CONTENT or is_partial(path) or path == UNFINISHED
-
-
-def routes_writer(config: Config, key: bytes) -> RoutesWriter | None:
-    """Return a writer of the routes that a run needs; None where every home follows from the id."""
-    if config.data.owner is None:
-        return None
-    return RoutesWriter(key, of_owners=config.partition.policy != "owner")

@@ -217,7 +217,7 @@ def run_digest(location: str, *, data: str) -> str:
 
 def _add_tables(digest: Any, store: RunStore, tables: Sequence[FileRef]) -> None:
     for ref in tables:
-        table = store.read_table(ref)
+        table = store.samples.read_table(ref)
         digest.update(f"{table.schema.to_string(show_schema_metadata=True)}{table.to_pydict()}".encode())
 
 

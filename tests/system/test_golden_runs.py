@@ -79,7 +79,7 @@ def is_retained(location: Path, sample_id: SampleId) -> bool:
     """Whether the run still has a sample."""
     store = RunStore(str(location))
     tables = [lineage.table for lineage in store.current().lineages]
-    return any(sample_id in store.read_table(table, ["id"])["id"].to_pylist() for table in tables)
+    return any(sample_id in store.samples.read_table(table, ["id"])["id"].to_pylist() for table in tables)
 
 
 def test_a_golden_run_can_be_extended(location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

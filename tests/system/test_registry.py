@@ -40,7 +40,7 @@ def config(folder: Path, **registry: Any) -> raymu.Config:
 def held(location: Path) -> set[Any]:
     store = RunStore(str(location))
     tables = [lineage.table for lineage in store.current().lineages]
-    return {sample_id for ref in tables for sample_id in store.read_table(ref)["id"].to_pylist()}
+    return {sample_id for ref in tables for sample_id in store.samples.read_table(ref)["id"].to_pylist()}
 
 
 def revoked_of(folder: Path) -> set[Any]:

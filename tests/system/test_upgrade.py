@@ -103,7 +103,10 @@ def test_an_upgraded_run_predicts_as_before_and_finds_its_owners(location: Path)
     if config.owner is not None:
         store = RunStore(str(location))
         assert store.manifest.routes
-        held = [store.read_table(lineage.table, ["owner"])["owner"].to_pylist() for lineage in store.current().lineages]
+        held = [
+            store.samples.read_table(lineage.table, ["owner"])["owner"].to_pylist()
+            for lineage in store.current().lineages
+        ]
         owner, *others = [name for names in held for name in names]
         with raymu.open_run(location) as run:
             assert run.revoke(owner=owner, strategy="sisa").samples == 1 + others.count(owner)

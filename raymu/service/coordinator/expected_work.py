@@ -84,7 +84,7 @@ def _training(store: RunStore) -> FleetWork:
     byte_size = sum(table.byte_size for table in tables)
     if byte_size > _WHOLE_BYTES:
         return FleetWork(shards=shards, seconds=byte_size * 1e-6)
-    samples = store.read_table(tables[0], ["slice"]).num_rows
+    samples = store.samples.read_table(tables[0], ["slice"]).num_rows
     slices = [samples / config.partition.slices] * config.partition.slices
     passes = training_passes(slices, config.epochs_per_stage, stages=range(len(slices)))
     return FleetWork(shards=shards, seconds=passes * shards * _seconds_per_pass(store))

@@ -54,7 +54,7 @@ def restore_samples(
         texts = [identity_text("id", sample_id) for sample_id in table["id"].to_pylist()]
         names = [pseudonym(text, store.keys.hash_key) for text in texts]
         kept = table.filter(pa.array([name not in revoked for name in names], type=pa.bool_()))
-        if store.restore_table(lineage.table, kept):
+        if store.samples.restore_table(lineage.table, kept):
             if lineage.index in damage.files:
                 _restore_index(store, lineage)
             return
@@ -64,14 +64,14 @@ def restore_samples(
 
 def _restore_index(store: RunStore, lineage: ShardLineage) -> None:
     """Make the index of a shard's table again. Raises SamplesLost if another version of pyarrow wrote it in other bytes."""
-    index = store.read_index(SampleFiles(table=lineage.table, index=None))
-    if store.write_index(lineage.shard, index) != lineage.index:
+    index = store.samples.read_index(SampleFiles(table=lineage.table, index=None))
+    if store.samples.write_index(lineage.shard, index) != lineage.index:
         raise SamplesLost(lineage.shard, pyarrow_version_of(lineage.table.path))
 
 
 def _sources(store: RunStore, shard: int, data: TableData | None, extensions: Sequence[int]) -> Iterator[pa.Table]:
     """Yield tables with the samples of a shard, which may contain samples revoked since."""
-    yield from store.readable_tables(shard)
+    yield from store.samples.readable_tables(shard)
     if data is None:
         return
     trained, *added = history_parts(data, store.config.partition, extensions)

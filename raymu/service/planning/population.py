@@ -35,7 +35,7 @@ def current_population(store: RunStore, lineages: Sequence[ShardLineage]) -> Rev
     """
     config = store.config
     columns = ["id", "slice", "label", *(["owner"] if config.data.owner else [])]
-    parts = [store.read_table(table, columns) for table in (lineage.table for lineage in lineages)]
+    parts = [store.samples.read_table(table, columns) for table in (lineage.table for lineage in lineages)]
     ids = [sample_id for part in parts for sample_id in part["id"].to_pylist()]
     owners = [owner for part in parts for owner in part["owner"].to_pylist()] if config.data.owner else None
     return RevocableSamples(

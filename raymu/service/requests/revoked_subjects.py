@@ -58,7 +58,7 @@ def repeated_revocations(
     request_of = {name: request_id for request_id, names in lost.items() for name in names}
     ids: dict[str, list[SampleId]] = {request_id: [] for request_id in lost}
     for table in tables:
-        for sample_id in store.read_table(table, ["id"])["id"].to_pylist():
+        for sample_id in store.samples.read_table(table, ["id"])["id"].to_pylist():
             names = (pseudonym(identity_text("id", form), key) for form in spellings(sample_id))
             if request_id := next((request_of[name] for name in names if name in request_of), None):
                 ids[request_id].append(sample_id)

@@ -121,7 +121,7 @@ class SampleIndex:
 
     def _index(self, shard: int) -> ShardIndex:
         files = self._samples_of(shard)
-        return self._indexes.get(files.index or files.table, partial(self._store.read_index, files))
+        return self._indexes.get(files.index or files.table, partial(self._store.samples.read_index, files))
 
 
 def _by_shard(shards: Indices, places: Indices | None = None) -> dict[int, Indices]:

@@ -24,7 +24,9 @@ def samples_left(store: RunStore, shard: int) -> tuple[SampleId, ...]:
     with closing(store.journal(is_read_only=True)) as journal:
         tables = open_history(store, journal).board.tables
         named = frozenset[SampleId]().union(*journal.raw_ids_of_shard(shard).values())
-    ids = [sample_id for sample_id in store.read_table(tables[shard])["id"].to_pylist() if sample_id not in named]
+    ids = [
+        sample_id for sample_id in store.samples.read_table(tables[shard])["id"].to_pylist() if sample_id not in named
+    ]
     if not ids:
         raise RequestInvalid(f"shard {shard} has no samples left; run `raymu settle` without --drop-shard")
     return tuple(ids)

@@ -76,7 +76,7 @@ def read_shard_samples(store: RunStore, ref: FileRef) -> ShardSamples:
     """
     limit = store.config.cluster.samples_memory_gb * 1e9
     if ref.byte_size * _MOST_COMPRESSION > limit:
-        table = store.open_table(ref)
+        table = store.samples.open_table(ref)
         size = kept_bytes(table.schema, table.rows, table.encoded_bytes)
         if size > limit:
             parts = table.parts(max(1, int(_PART_BYTES * table.rows / size)))
@@ -87,7 +87,7 @@ def read_shard_samples(store: RunStore, ref: FileRef) -> ShardSamples:
                     f"the folder for temporary files ({gettempdir()})",
                     f"{one_line(error)}; set TMPDIR to a folder with {size:,} bytes, or raise cluster.samples_memory_gb",
                 ) from error
-    samples, slices = from_arrow(store.read_table(ref))
+    samples, slices = from_arrow(store.samples.read_table(ref))
     return ShardSamples.ordered(samples, hashes=_hashes(samples, store.config.partition.seed), slices=slices)
 
 
@@ -119,10 +119,11 @@ def _hashes(table: SampleTable, seed: int) -> Hashes:
 def write_without(store: RunStore, shard: int, files: SampleFiles, forget: Collection[SampleId]) -> SampleFiles:
     """Write a shard's table and its index without some samples. The old ones are superseded, and purged like other files."""
     table, old = store.files.together(
-        lambda: store.read_table(files.table), lambda: None if files.index is None else store.read_index(files)
+        lambda: store.samples.read_table(files.table),
+        lambda: None if files.index is None else store.samples.read_index(files),
     )
     is_forgotten = pc.is_in(table["id"], value_set=ids_to_arrow(list(forget), table["id"].type))
     index = None
     if old is not None:
         index = old.without(identity_hashes(forget, seed=store.config.partition.seed, purpose="sample"))
-    return store.write_samples(shard, table.filter(pc.invert(is_forgotten)), index)
+    return store.samples.write(shard, table.filter(pc.invert(is_forgotten)), index)

@@ -39,10 +39,10 @@ class _ShardSamples:
 
     def __init__(self, store: RunStore, lineage: ShardLineage, expected: Expected, routes: RunRoutes) -> None:
         columns = [name for name in COLUMNS if name != "owner" or store.config.data.owner]
-        table = store.read_table(lineage.table, columns)
+        table = store.samples.read_table(lineage.table, columns)
         index = ShardIndex.of(table, seed=store.config.partition.seed)
         self._is_routed = routes.leads_to(lineage.shard, table)
-        self._is_indexed = lineage.index is None or store.read_index(lineage.sample_files).equals(index)
+        self._is_indexed = lineage.index is None or store.samples.read_index(lineage.sample_files).equals(index)
         sample_ids, revoked = table["id"].to_pylist(), expected.revoked
         waiting = expected.waiting(lineage.shard)
         self._lineage, self._key, self._descents = lineage, store.keys.hash_key, expected.descents

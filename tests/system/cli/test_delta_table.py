@@ -41,7 +41,11 @@ def test_a_night_of_deletions_is_carried_out_once(tmp_path: Path, capsys: pytest
     assert (status, document["table_version"]) == (0, 3)
     assert [(each["version"], each["status"]) for each in versions] == [(1, "accepted"), (3, "not held")]
     store = RunStore(str(tmp_path / "run"))
-    held = {each for lineage in store.current().lineages for each in store.read_table(lineage.table)["id"].to_pylist()}
+    held = {
+        each
+        for lineage in store.current().lineages
+        for each in store.samples.read_table(lineage.table)["id"].to_pylist()
+    }
     assert not held & {1007, 1014}
     status, document = revoke()
     assert (status, [each["status"] for each in document["versions"]]) == (0, ["not held"])

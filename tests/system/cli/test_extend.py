@@ -62,7 +62,7 @@ def test_a_new_run_leaves_out_what_an_old_one_revoked(folder: Path, capsys: pyte
     report = document(*words, capsys=capsys)
     assert report["left_out"] == len(owned | {sample})
     store = RunStore(str(folder / "new"))
-    held = {sample_id for ref in store.manifest.tables for sample_id in store.read_table(ref)["id"].to_pylist()}
+    held = {sample_id for ref in store.manifest.tables for sample_id in store.samples.read_table(ref)["id"].to_pylist()}
     assert held == set(whole["id"].to_pylist()) - owned - {sample}
     code, line = run_command(["train", "run.yaml", "other", "--revocations-of", "nowhere"])
     assert (code, "nowhere" in line) == (2, True)

@@ -199,7 +199,7 @@ def test_lost_samples_that_another_pyarrow_wrote_need_that_one(tmp_path: Path, m
 def test_lost_samples_whose_file_does_not_name_its_writer_are_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    location = train_elsewhere(tmp_path, monkeypatch, {"raymu.store.run.table_stem": samples_stem})
+    location = train_elsewhere(tmp_path, monkeypatch, {"raymu.store.stored_samples.table_stem": samples_stem})
     with pytest.raises(SamplesLost) as lost:
         rebuild(location)
     assert "pyarrow" not in str(lost.value)

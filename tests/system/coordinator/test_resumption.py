@@ -213,8 +213,8 @@ def test_training_on_other_samples_begins_at_the_first_stage(tmp_path: Path) -> 
     Worker(location).stop_after(2, training_of(location))
     ids = ids_at(config, shard=0, slice_index=1)[:1]
     store = RunStore(str(location))
-    table = store.read_table(training_of(location).command.table)
-    fewer = store.write_samples(
+    table = store.samples.read_table(training_of(location).command.table)
+    fewer = store.samples.write(
         0, table.filter(pa.array([sample_id not in ids for sample_id in table["id"].to_pylist()]))
     )
     worker = Worker(location)

@@ -14,6 +14,7 @@ from raymu.service.coordinator.run_state import RunState, check_requests
 from raymu.service.requests.revocation import Revocation
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
+from raymu.store.stored_samples import StoredSamples
 from tests.support.coordinated_run import opened
 from tests.support.trained_runs import TrainedRunFactory
 
@@ -23,18 +24,18 @@ def test_one_revocation_replays_the_journal_once_and_reads_one_index_once(
 ) -> None:
     run = trained_run()
     reads: list[str] = []
-    replay, read = Journal.sealed_events, RunStore.read_index
+    replay, read = Journal.sealed_events, StoredSamples.read_index
 
     def count_replay(journal: Journal, **options: Any) -> Any:
         reads.append("journal")
         return replay(journal, **options)
 
-    def count_read(store: RunStore, files: SampleFiles) -> ShardIndex:
+    def count_read(store: StoredSamples, files: SampleFiles) -> ShardIndex:
         reads.append("samples")
         return read(store, files)
 
     monkeypatch.setattr(Journal, "sealed_events", count_replay)
-    monkeypatch.setattr(RunStore, "read_index", count_read)
+    monkeypatch.setattr(StoredSamples, "read_index", count_read)
     with raymu.open_run(run.location) as opened_run:
         opened_run.revoke(run.ids(shard=0)[:2], strategy="dpus")
     assert sorted(reads) == ["journal", "samples", "samples"], "once to look up, once by the worker that rewrites it"

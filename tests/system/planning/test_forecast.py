@@ -15,6 +15,7 @@ from raymu.service.requests.revocation import Revocation
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
+from raymu.store.stored_samples import StoredSamples
 from tests.support.coordinated_run import ids_at, lineage_of
 from tests.support.examples import make_config, revoke, train_run, write_samples
 from tests.support.trained_runs import TrainedRunFactory
@@ -42,16 +43,16 @@ def test_a_forecast_is_repeated_if_the_run_changes_meanwhile(tmp_path: Path, mon
     run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
     *early, sample_id = ids_at(config, shard=0, slice_index=0)[:4]
     revoke(run, [early.pop()], strategy="sisa")  # so that the coordinator has its own index from here on
-    read = RunStore.read_index
+    read = StoredSamples.read_index
 
-    def after_a_revocation(store: RunStore, files: SampleFiles) -> ShardIndex:
+    def after_a_revocation(store: StoredSamples, files: SampleFiles) -> ShardIndex:
         if early:
             with monkeypatch.context() as reading:
-                reading.setattr(RunStore, "read_index", read)
+                reading.setattr(StoredSamples, "read_index", read)
                 revoke(run, [early.pop()], strategy="sisa")
         return read(store, files)
 
-    monkeypatch.setattr(RunStore, "read_index", after_a_revocation)
+    monkeypatch.setattr(StoredSamples, "read_index", after_a_revocation)
     forecast = plan(store, Revocation(ids=(sample_id,)))
     assert not early
     assert forecast == plan(store, Revocation(ids=(sample_id,)))

@@ -51,7 +51,7 @@ def owned(folder: Path) -> set[int]:
 def held(location: Path) -> set[int]:
     store = RunStore(str(location))
     tables = [lineage.table for lineage in store.current().lineages]
-    return {sample_id for ref in tables for sample_id in store.read_table(ref)["id"].to_pylist()}
+    return {sample_id for ref in tables for sample_id in store.samples.read_table(ref)["id"].to_pylist()}
 
 
 def test_one_deletion_reaches_every_run_that_holds_the_subject(service: Service, folder: Path) -> None:

@@ -215,7 +215,7 @@ def test_excluded_integer_ids_may_be_given_as_text(tmp_path: Path) -> None:
     config = make_config(tmp_path / "all.parquet")
     prepare_run(config, str(tmp_path / "run"), exclude=["1000", "1007"]).write()
     store = RunStore(str(tmp_path / "run"))
-    assert sum(store.read_table(ref).num_rows for ref in store.manifest.tables) == 238
+    assert sum(store.samples.read_table(ref).num_rows for ref in store.manifest.tables) == 238
 
 
 def test_excluding_a_whole_shard_is_allowed(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_excluding_a_whole_shard_is_allowed(tmp_path: Path) -> None:
     config = make_config(tmp_path / "all.parquet")
     prepare_run(config, str(tmp_path / "run"), exclude=ids_at(config, shard=0)).write()
     store = RunStore(str(tmp_path / "run"))
-    assert store.read_table(store.manifest.tables[0]).num_rows == 0
+    assert store.samples.read_table(store.manifest.tables[0]).num_rows == 0
 
 
 def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_every_sample_is_written_to_its_home(tmp_path: Path, policy: str) -> Non
     store = RunStore(str(tmp_path / "run"))
     written = set()
     for shard, ref in enumerate(store.manifest.tables):
-        table = store.read_table(ref, ["id", "slice"])
+        table = store.samples.read_table(ref, ["id", "slice"])
         written |= {(sample_id, shard, at) for sample_id, at in zip(*table.to_pydict().values(), strict=True)}
     assert written == set(homes(config))
 
@@ -294,7 +294,7 @@ def test_an_excluded_owner_takes_the_owners_samples_out_and_no_sample_of_that_nu
         if owner != 1007
     ]
     prepared.write()
-    tables = [prepared.store.read_table(ref) for ref in prepared.store.manifest.tables]
+    tables = [prepared.store.samples.read_table(ref) for ref in prepared.store.manifest.tables]
     assert sorted(pa.concat_tables(tables)["id"].to_pylist()) == left
     assert 1007 in left
 

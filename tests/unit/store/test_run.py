@@ -164,7 +164,7 @@ def test_destroying_files_counts_the_existing_ones(store: RunStore) -> None:
 def test_garbage_is_deleted(store: RunStore, manifest: RunManifest) -> None:
     needed = store.write_state(0, "stage-0", b"needed")
     stray, other = store.write_state(0, "stage-1", b"stray"), store.write_state(1, "stage-1", b"other")
-    table, others = (store.write_table(shard, pa.table({"id": [shard]})) for shard in (0, 1))
+    table, others = (store.samples.write_table(shard, pa.table({"id": [shard]})) for shard in (0, 1))
     store.delete_shard_garbage({needed}, (), 0)
     assert present(store, needed, stray, other, table, others) == {needed, other, others}
     store.delete_garbage({needed}, ())
@@ -209,7 +209,7 @@ def test_an_interrupted_creation_starts_again(location: str, manifest: RunManife
     again = RunStore(store.location)
     table = pa.table({"id": [1, 2], "slice": [0, 0]})
     again.create(manifest, (again.finish_shard(0, table, config) for _ in range(1)))
-    assert again.read_table(again.manifest.tables[0]).num_rows == 2
+    assert again.samples.read_table(again.manifest.tables[0]).num_rows == 2
     assert len(again.files.list("samples")) == 2, "the table, and its index"
 
 

@@ -136,7 +136,7 @@ def test_a_refusal_keeps_no_references(store: RunStore, journals: Iterator[Journ
 def test_an_owner_is_found_among_many(store: RunStore, journals: Iterator[Journal]) -> None:
     result = admit_single(store, next(journals), owner="owner-2")
     assert isinstance(result, AdmittedRequest)
-    tables = [store.read_table(table) for table in store.manifest.tables]
+    tables = [store.samples.read_table(table) for table in store.manifest.tables]
     owned = {
         shard: {
             sample_id

@@ -89,7 +89,7 @@ def test_the_files_of_samples_that_are_gone_have_no_id_of_them(tmp_path: Path) -
     store, places, _ = ingested(tmp_path, text_ids=True)
     shards = Shards(store)
     shards.forget(set(places))
-    assert all(not len(store.read_index(files).ids) for files in shards.files)
+    assert all(not len(store.samples.read_index(files).ids) for files in shards.files)
     payloads = [store.files.read(ref.path) for ref in store.manifest.routes or ()]
     assert payloads
     assert not any(str(sample_id).encode() in payload for sample_id in places for payload in payloads)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymu.core.records import SampleFiles, SampleId
+from raymu.core.records import SampleId
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.service.shard.files import write_without
 from raymu.store.run import RunStore
@@ -14,9 +14,16 @@ from tests.support.examples import make_config
 from tests.support.stored_records import names
 
 
+def opened(folder: Path) -> RunStore:
+    """Return a run of which only the settings are there."""
+    store = RunStore(str(folder))
+    store.config = make_config("all.parquet")
+    return store
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:
-    return RunStore(str(tmp_path / "run"))
+    return opened(tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +39,6 @@ def samples(ids: Sequence[SampleId]) -> pa.Table:
     )
 
 
-def written(store: RunStore, shard: int, table: pa.Table) -> SampleFiles:
-    store.config = make_config("all.parquet")
-    return store.write_samples(shard, table)
-
-
 @given(
     ids=st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, min_size=1, max_size=9)
     | st.lists(names, unique=True, min_size=1, max_size=9),
@@ -45,20 +47,20 @@ def written(store: RunStore, shard: int, table: pa.Table) -> SampleFiles:
 def test_a_table_without_some_samples_is_the_one_that_never_held_them(
     shared: Path, ids: list[SampleId], data: st.DataObject
 ) -> None:
-    store = RunStore(str(shared))
+    store = opened(shared)
     table = samples(ids)
-    whole = written(store, 1, table)
-    assert store.read_table(whole.table).equals(table, check_metadata=True)
+    whole = store.samples.write(1, table)
+    assert store.samples.read_table(whole.table).equals(table, check_metadata=True)
     forget = set(data.draw(st.lists(st.sampled_from(ids), unique=True)))
     rest = write_without(store, 1, whole, forget)
     kept = samples([sample_id for sample_id in ids if sample_id not in forget])
-    assert store.read_table(rest.table).equals(kept.cast(table.schema), check_metadata=True)
-    assert rest == written(store, 1, kept.cast(table.schema)), "the index too"
+    assert store.samples.read_table(rest.table).equals(kept.cast(table.schema), check_metadata=True)
+    assert rest == store.samples.write(1, kept.cast(table.schema)), "the index too"
     assert write_without(store, 1, rest, forget) == rest
 
 
 def test_a_superseded_table_leaves_no_bytes_in_the_run(store: RunStore, tmp_path: Path) -> None:
-    whole = written(store, 0, samples(["anna@example.org", "zoe@example.org"]))
+    whole = store.samples.write(0, samples(["anna@example.org", "zoe@example.org"]))
 
     def holds(text: bytes) -> bool:
         return any(text in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -72,18 +74,18 @@ def test_a_superseded_table_leaves_no_bytes_in_the_run(store: RunStore, tmp_path
 
 @given(data=st.data())
 def test_a_flipped_byte_never_changes_a_sample_unnoticed(shared: Path, data: st.DataObject) -> None:
-    store = RunStore(str(shared))
-    ref = store.write_table(2, samples(range(5)))
+    store = opened(shared)
+    ref = store.samples.write_table(2, samples(range(5)))
     damaged = bytearray(store.files.read(ref.path))
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
     (shared / ref.path).write_bytes(damaged)
     with pytest.raises(FileCorrupt, match="not those that were written"):
-        store.read_table(ref)
+        store.samples.read_table(ref)
 
 
 def test_some_columns_of_a_table_are_read_alone(store: RunStore) -> None:
-    ref = store.write_table(0, samples([1, 2]))
-    assert store.read_table(ref, ["id"]).to_pydict() == {"id": [1, 2]}
+    ref = store.samples.write_table(0, samples([1, 2]))
+    assert store.samples.read_table(ref, ["id"]).to_pydict() == {"id": [1, 2]}
     store.destroy([ref])
     with pytest.raises(FileMissing):
-        store.read_table(ref)
+        store.samples.read_table(ref)
