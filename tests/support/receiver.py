@@ -85,7 +85,8 @@ def receiving(tls: ssl.SSLContext | None = None, *, calls: int = 1) -> Iterator[
     host = "http://127.0.0.1"
     if tls is not None:
         host, server.socket = "https://localhost", tls.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *_args: None  # type: ignore[method-assign]  # prints refused handshakes otherwise
+    if tls is not None or calls > 1:  # refused handshakes and connections that are left would be printed
+        server.handle_error = lambda *_args: None  # type: ignore[method-assign]
     receiver = Receiver(f"{host}:{server.server_address[1]}/raymu")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

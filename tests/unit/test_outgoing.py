@@ -155,35 +155,43 @@ def test_a_conversation_with_another_host_looks_its_address_up() -> None:
             conversation.post(first.url, b"{}", {})
 
 
-@pytest.mark.parametrize(("beginning", "expected"), [(b"", 3), (b"HTTP/1.1 2", 2)])
-def test_a_host_that_leaves_before_the_second_answer_is_called_once_more_and_one_that_answers_wrongly_is_not(
-    beginning: bytes, expected: int
-) -> None:
-    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntaken"
-    calls: list[int] = []
-    with socket.create_server(("127.0.0.1", 0)) as server, closing(Conversation()) as conversation:
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntaken"
 
-        def answer(answers: list[bytes]) -> None:
-            connection, _ = server.accept()
-            with connection:
-                for each in answers:
-                    request = b""
-                    while not request.endswith(b"\r\n\r\n{}"):
-                        request += connection.recv(65_536)
-                    calls.append(len(calls))
-                    connection.sendall(each)
+
+@pytest.mark.parametrize(
+    "connections",
+    [
+        pytest.param([[WHOLE, b""], [b""]], id="once more if the host has left"),
+        pytest.param([[WHOLE, b"HTTP/1.1 2"]], id="not again after a wrong answer"),
+    ],
+)
+def test_a_call_over_a_kept_connection_is_made_once_more_only_if_the_host_has_left(
+    connections: list[list[bytes]],
+) -> None:
+    calls: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            answer([whole, beginning])
-            answer([beginning])
+            for answers in connections:
+                connection, _ = server.accept()
+                with connection:
+                    for answer in answers:
+                        request = b""
+                        while not request.endswith(b"\r\n\r\n{}"):
+                            request += connection.recv(65_536)
+                        calls.append(request)
+                        connection.sendall(answer)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        assert conversation.post(url, b"{}", {}, is_private_allowed=True).is_taken
-        with pytest.raises(NotSent):
-            conversation.post(url, b"{}", {}, is_private_allowed=True)
-    assert len(calls) == expected
+        with closing(Conversation()) as conversation:
+            assert conversation.post(url, b"{}", {}, is_private_allowed=True).is_taken
+            with pytest.raises(NotSent):
+                conversation.post(url, b"{}", {}, is_private_allowed=True)
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert len(calls) == sum(map(len, connections))
 
 
 def test_a_body_that_dribbles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
