@@ -123,7 +123,7 @@ class RunReader(ShownRecord):
     def status(self, *, locations: ShardLocations | None = None) -> RunStatus:
         """Read the run's status. The `locations` are shown with the shards. Raises RunInvalid if it is not trained."""
         self.require_not_rolled_back()
-        return status(self._store, locations=locations)
+        return status(self._store, locations=locations, followed=self._history)
 
     def unsettled(self) -> tuple[Deadline, ...]:
         """Return the deadlines of the requests that are not exact yet, the earliest first; none before the run is trained.
@@ -141,7 +141,9 @@ class RunReader(ShownRecord):
     def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
         """Return the receipts of these requests, or of all, in the order of acceptance."""
         self.require_not_rolled_back()
-        return list(receipts(self._store) if request_ids is None else receipts_of(self._store, request_ids))
+        if request_ids is None:
+            return list(receipts(self._store))
+        return list(receipts_of(self._store, request_ids, followed=self._history))
 
     def group_waits(self, request_ids: Collection[str]) -> dict[str, GroupWait]:
         """Return what some requests wait for together with others before predictions come from their repaired states.
@@ -160,7 +162,7 @@ class RunReader(ShownRecord):
     ) -> tuple[list[Receipt], dict[str, GroupWait]]:
         """Return what `receipts` and `group_waits` return for these requests, or for all, of one reading of the journal."""
         self.require_not_rolled_back()
-        known, waits = receipts_and_waits(self._store, request_ids)
+        known, waits = receipts_and_waits(self._store, request_ids, followed=self._history)
         return list(known), waits
 
     def find_requests(
@@ -284,7 +286,7 @@ class RunReader(ShownRecord):
         """What the table in a notebook says; of a run that cannot be read, only its name."""
         name: dict[str, object] = {"name": basename(self.location)}
         try:
-            known = status(self._store)
+            known = status(self._store, followed=self._history)
         except (RaymuError, OSError) as error:
             return name | {"not read": type(error).__name__}
         shards = f"{plural(len(known.shards), 'shard')} of {plural(known.slices, 'slice')}"

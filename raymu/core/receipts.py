@@ -198,6 +198,11 @@ class Receipts:
         """The receipts of requests that are not done, in the order of acceptance."""
         return tuple(receipt for request_id, receipt in self._receipts.items() if request_id not in self._done)
 
+    @property
+    def open_count(self) -> int:
+        """Number of the requests that are not done."""
+        return len(self._receipts) - len(self._done)
+
     def receipts(self) -> tuple[Receipt, ...]:
         """Return all receipts, in the order in which the requests were accepted. They must all be in memory."""
         assert self.issued is None, "receipts of requests that are done are in the journal"

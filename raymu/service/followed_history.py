@@ -1,11 +1,10 @@
 """A history that is kept between calls, so that each call reads only the events since the one before."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Lock
 
 from raymu.service.history import History, Replay, open_replay
-from raymu.service.snapshot import is_due
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.run import RunStore
@@ -50,9 +49,17 @@ class FollowedHistory:
             self._replay = replay
             yield self._head, replay.history()
 
+    @contextmanager
+    def read(self) -> Iterator[History]:
+        """Open the journal, read the events that are new, and yield the history. Nothing may change it.
+
+        Raises FileCorrupt, RunFormatTooNew, RunInvalid.
+        """
+        with closing(self._store.journal(is_read_only=True)) as journal, self.following(journal) as (_, history):
+            yield history
+
     def _can_go_on(self, replay: Replay, journal: JournalReader, workers: int | None) -> bool:
         """Return whether only later events are missing: few enough, since the replay remembers all that it has handled."""
-        is_long = not self._is_whole and is_due(replay.events, shards=self._store.config.partition.shards)
-        if workers != self._workers or is_long:
+        if workers != self._workers or (not self._is_whole and replay.is_long):
             return False
         return journal.contains(self._head)

@@ -1,5 +1,6 @@
 """A run's history: replayed from its journal, or from a snapshot and the events after it."""
 
+from copy import copy
 from dataclasses import dataclass
 from dataclasses import replace as dataclass_replace
 
@@ -21,7 +22,7 @@ from raymu.core.run_shape import RunShape
 from raymu.errors import FileCorrupt
 from raymu.service.issued_receipts import JournalReceipts
 from raymu.service.pseudonyms import kept_pseudonyms, pseudonym_mismatches, revoked_by
-from raymu.service.snapshot import FORMAT, RunSnapshot, read_snapshot
+from raymu.service.snapshot import FORMAT, ReplayCost, RunSnapshot, read_snapshot
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal_reader import JournalReader
 from raymu.store.manifest import RunManifest
@@ -60,12 +61,17 @@ class History:
     """For each receipt that the events which were read issue, in order: the number of its event, and its request."""
     after: RunSnapshot | None
     """The snapshot that the events were read after; None if they were read from the first one on."""
-    events: int
-    """Number of the events that were read."""
+    cost: ReplayCost
+    """What it took to replay the events that were read."""
     began_with: UnlearningConfig
     """The settings that the replay of the very first event began with."""
     workers: int
     """Shards that are repaired side by side, which decisions depend on."""
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether to save this state, so that the events which were read need not be read again."""
+        return self.cost.is_due(size=snapshot_size(self.board, self.receipts))
 
     def snapshot(self, last_receipt: ReceiptRow | None) -> RunSnapshot:
         """Return the state to save. last_receipt: the last receipt that was issued; None without one"""
@@ -113,7 +119,7 @@ class Replay:
         self._evaluations: list[GenerationEvaluated] = []
         self._issued: list[tuple[int, str]] = []
         self._after: RunSnapshot | None = None
-        self._events = 0
+        self._cost = ReplayCost()
 
     @classmethod
     def after(
@@ -138,13 +144,13 @@ class Replay:
         return replay
 
     @property
-    def events(self) -> int:
-        """Number of the events that were applied."""
-        return self._events
+    def is_long(self) -> bool:
+        """Whether a snapshot is due after the events that were applied."""
+        return self._cost.is_due(size=snapshot_size(self._board, self._receipts))
 
     def handle(self, sequence: int, event: Event) -> None:
         """Apply an event. sequence: its number"""
-        self._events += 1
+        self._cost.add(event)
         match event:
             case RunTrained(workers=workers):
                 self._trained_on = workers
@@ -191,10 +197,15 @@ class Replay:
             evaluations=tuple(self._evaluations),
             issued=tuple(self._issued),
             after=self._after,
-            events=self._events,
+            cost=copy(self._cost),
             began_with=self._began_with,
             workers=self._workers or self._trained_on,
         )
+
+
+def snapshot_size(board: RevocationBoard, receipts: Receipts) -> int:
+    """Return what a snapshot grows with: the number of shards and of requests that are not done."""
+    return len(board.lineages) + receipts.open_count
 
 
 def replay(journal: JournalReader, manifest: RunManifest, *, workers: int | None = None) -> History:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from raymu.config import UnlearningConfig
 from raymu.core.board.state import BoardState
-from raymu.core.events import GenerationPublished
+from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
 from raymu.core.receipts import ReceiptsState
 from raymu.errors import FileCorrupt
 from raymu.store.codec import from_json, to_json
@@ -13,7 +13,9 @@ from raymu.store.receipts import LastReceipt
 FORMAT = 1
 """Number of the format. A snapshot of another one is left aside, and all events are read."""
 EVENTS_PER_SNAPSHOT = 256
-"""Events after which the state is saved again, in runs with fewer shards than that."""
+"""Events after which the state is saved again."""
+REQUESTS_PER_SNAPSHOT = 4096
+"""Mentions of requests after which it is, however few events they are in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +57,34 @@ def read_snapshot(payload: str) -> RunSnapshot | None:
     return snapshot if snapshot.format == FORMAT else None
 
 
-def is_due(events: int, *, shards: int) -> bool:
-    """Return whether to save a snapshot after so many events: its size grows with the shards, and so does the pause."""
-    return events >= max(EVENTS_PER_SNAPSHOT, shards)
+@dataclass(kw_only=True, slots=True)
+class ReplayCost:
+    """What it takes to replay some events."""
+
+    events: int = 0
+    requests: int = 0
+    """How often they name a request. One event may name thousands."""
+
+    def add(self, event: Event) -> None:
+        """Count an event."""
+        self.events += 1
+        match event:
+            case RevocationsAccepted(requests=requests):
+                self.requests += len(requests)
+            case RequestsPurged(request_ids=request_ids):
+                self.requests += len(request_ids)
+            case ShardRepaired(report=report):
+                self.requests += len(report.request_ids)
+            case GenerationPublished():
+                self.requests += len(event.rewound) + len(event.repaired) + len(event.settled)
+            case _:
+                pass
+
+    def is_due(self, *, size: int) -> bool:
+        """Return whether to save a snapshot after these events, rather than to replay them again.
+
+        Args:
+            size: Shards and open requests of the run. A snapshot grows with them, and so does the pause until the next.
+        """
+        is_long = self.events >= EVENTS_PER_SNAPSHOT or self.requests >= REQUESTS_PER_SNAPSHOT
+        return is_long and self.events + self.requests >= size

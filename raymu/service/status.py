@@ -14,6 +14,7 @@ from raymu.core.repair_speed import RepairSpeed
 from raymu.core.residuals import Residuals, residuals_by
 from raymu.core.uri import basename
 from raymu.core.workload import settle_passes
+from raymu.service.followed_history import FollowedHistory
 from raymu.service.history import History, open_history, replay
 from raymu.service.served import rewound_for_accepted
 from raymu.service.shard.messages import ShardLocation, ShardLocations
@@ -128,14 +129,24 @@ class RunStatus(ShownRecord):
     """The coordinator that is up, or the process at work on the run; None if there is none."""
 
 
-def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
-    """Read a run's status; `locations` are shown with the shards. Raises RunInvalid if the run is not trained."""
-    with closing(store.journal(is_read_only=True)) as journal:
-        history = open_history(store, journal)
-    generation = rewound_for_accepted(store.current(), history)
-    now, presence = datetime.now(UTC), store.presence.read()
-    coordinator = None if presence is None or presence.is_ended else presence
-    return replace(status_of(store, generation, history, now=now, locations=locations), coordinator=coordinator)
+def status(
+    store: RunStore, *, locations: ShardLocations | None = None, followed: FollowedHistory | None = None
+) -> RunStatus:
+    """Read a run's status.
+
+    Args:
+        store: The run.
+        locations: What is shown with the shards.
+        followed: The run's history as far as it was read before. By default, it is read anew.
+
+    Raises:
+        RunInvalid: The run is not trained.
+    """
+    with (followed or FollowedHistory(store)).read() as history:
+        generation = rewound_for_accepted(store.current(), history)
+        now, presence = datetime.now(UTC), store.presence.read()
+        coordinator = None if presence is None or presence.is_ended else presence
+        return replace(status_of(store, generation, history, now=now, locations=locations), coordinator=coordinator)
 
 
 def status_of(
@@ -224,24 +235,40 @@ def receipts(store: RunStore) -> tuple[Receipt, ...]:
         return _receipts_in(replay(journal, store.manifest), None)
 
 
-def receipts_of(store: RunStore, request_ids: Collection[str]) -> tuple[Receipt, ...]:
+def receipts_of(
+    store: RunStore, request_ids: Collection[str], *, followed: FollowedHistory | None = None
+) -> tuple[Receipt, ...]:
     """Return the receipts of those requests that the run accepted, in the order of acceptance.
 
     Of requests that are done, only these are read.
+
+    Args:
+        store: The run.
+        request_ids: The requests.
+        followed: The run's history as far as it was read before. By default, it is read anew.
     """
-    with closing(store.journal(is_read_only=True)) as journal:
-        return _receipts_in(open_history(store, journal), request_ids)
+    with (followed or FollowedHistory(store)).read() as history:
+        return _receipts_in(history, request_ids)
 
 
 def receipts_and_waits(
-    store: RunStore, request_ids: Collection[str] | None = None
+    store: RunStore, request_ids: Collection[str] | None = None, *, followed: FollowedHistory | None = None
 ) -> tuple[tuple[Receipt, ...], dict[str, GroupWait]]:
     """Return the receipts of these requests, or of all, and what those wait for that wait for a group.
 
     The journal is read once for both.
+
+    Args:
+        store: The run.
+        request_ids: The requests; None for all.
+        followed: The run's history as far as it was read before. By default, it is read anew, and so it is for all requests.
     """
-    with closing(store.journal(is_read_only=True)) as journal:
-        history = replay(journal, store.manifest) if request_ids is None else open_history(store, journal)
+    if request_ids is None:
+        with closing(store.journal(is_read_only=True)) as journal:
+            history = replay(journal, store.manifest)
+        known = _receipts_in(history, None)
+        return known, waits_of(store, history, known)
+    with (followed or FollowedHistory(store)).read() as history:
         known = _receipts_in(history, request_ids)
         return known, waits_of(store, history, known)
 

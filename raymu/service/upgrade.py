@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from raymu.service.history import open_history
-from raymu.service.snapshot import is_due
 from raymu.store.run import RunStore
 from raymu.text import plural
 
@@ -51,13 +50,13 @@ def pending_upgrade(store: RunStore) -> RunUpgrade:
     with closing(store.journal(is_read_only=True)) as journal:
         missing = journal.missing_tables
         history = open_history(store, journal)
-        has_no_snapshot = not journal.has_snapshot() and is_due(history.events, shards=store.config.partition.shards)
+        has_no_snapshot = not journal.has_snapshot() and history.needs_snapshot
         needs_routes = store.needs_routes(history.board.added_routes)
     if missing:
         tables = " and ".join(missing)
         steps.append(UpgradeStep(part=UpgradePart.JOURNAL, what=f"the journal gets the tables {tables}"))
     if has_no_snapshot:
-        what = f"the journal gets a snapshot of the state after {plural(history.events, 'event')}"
+        what = f"the journal gets a snapshot of the state after {plural(history.cost.events, 'event')}"
         steps.append(UpgradeStep(part=UpgradePart.SNAPSHOT, what=what))
     if store.manifest.public_key is None:
         steps.append(UpgradeStep(part=UpgradePart.KEY, what="run.json names the key that signs the receipts"))

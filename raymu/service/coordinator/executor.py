@@ -29,7 +29,7 @@ from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
 from raymu.service.coordinator.snapshots import SnapshotKeeper
 from raymu.service.held_out import restore_held_out
-from raymu.service.history import History
+from raymu.service.history import History, snapshot_size
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress, RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
 from raymu.service.shard.reports import find_report
@@ -132,6 +132,7 @@ class Executor:
         """
         for event in events:
             self.receipts.handle(event)
+            self._snapshots.on_event(event)
         commands = self.board.handle_together(events)
         for event in events:
             for observer in self._observers:
@@ -153,12 +154,15 @@ class Executor:
                         task.add_done_callback(self._end)
                     case Purge():
                         await self.apply(await self.publisher.purge(command, self.receipts))
-                        await self._snapshots.save_if_due()
+                        await self._save_snapshot_if_due()
 
     async def save_snapshot_if_due(self) -> None:
         """Save the state of the run if enough events have come. Raises CoordinatorSuperseded, CoordinatorLost."""
         async with self._session.turn():
-            await self._snapshots.save_if_due()
+            await self._save_snapshot_if_due()
+
+    async def _save_snapshot_if_due(self) -> None:
+        await self._snapshots.save_if_due(size=snapshot_size(self.board, self.receipts))
 
     async def resume(self) -> frozenset[int]:
         """Continue work that an earlier coordinator or failure left undone. Returns the shards whose work it started."""

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from contextlib import suppress
 
+from raymu.core.events import Event
 from raymu.errors import JournalBusy, StorageFailed
 from raymu.service.coordinator.session import Session
 from raymu.service.history import History, open_history
-from raymu.service.snapshot import is_due, to_payload
+from raymu.service.snapshot import ReplayCost, to_payload
 
 
 class SnapshotKeeper:
-    """Replaces the snapshot of a run once enough events have come since.
+    """Replaces the snapshot of a run once the events since take long to read.
 
     What is saved follows from the events alone: the state of the coordinator at work is not asked. A snapshot only saves
     time, so one that cannot be written is left for later.
@@ -25,14 +26,21 @@ class SnapshotKeeper:
             workers: Returns how many shards are repaired side by side.
         """
         self._session, self._workers = session, workers
-        self._shards = session.store.config.partition.shards
-        self._saved = session.journal.written.sequence - history.events
-        if is_due(history.events, shards=self._shards):
+        self._since = history.cost
+        if history.needs_snapshot:
             self._save(history)
 
-    async def save_if_due(self) -> None:
-        """Save the present state if enough events have come. The caller has the turn."""
-        if is_due(self._session.journal.written.sequence - self._saved, shards=self._shards):
+    def on_event(self, event: Event) -> None:
+        """Count an event that was committed."""
+        self._since.add(event)
+
+    async def save_if_due(self, *, size: int) -> None:
+        """Save the present state if the events since the last snapshot take long to read. The caller has the turn.
+
+        Args:
+            size: Number of shards and of open requests.
+        """
+        if self._since.is_due(size=size):
             await self._session.offload(self._renew)
 
     def _renew(self) -> None:
@@ -44,4 +52,4 @@ class SnapshotKeeper:
         with suppress(StorageFailed, JournalBusy), journal.writing() as transaction:
             snapshot = history.snapshot(transaction.last_receipt())
             transaction.save_snapshot(transaction.head, to_payload(snapshot))
-        self._saved = journal.written.sequence
+        self._since = ReplayCost()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sql
 
+from raymu.config.unlearning import Strategy
 from raymu.core.receipts import Receipts
 from raymu.core.records import Exactness
 from raymu.core.verdict import Verdict
@@ -45,6 +46,12 @@ def run(trained_run: TrainedRunFactory, monkeypatch: pytest.MonkeyPatch) -> Trai
 def read(store: RunStore, *, is_whole: bool) -> History:
     with closing(store.journal(is_read_only=True)) as journal:
         return replay(journal, store.manifest) if is_whole else open_history(store, journal)
+
+
+def snapshot_sequence(store: RunStore) -> int:
+    with closing(store.journal(is_read_only=True)) as journal:
+        stored = journal.snapshot()
+        return stored[0].sequence if stored else 0
 
 
 def facts(history: History) -> dict[str, Any]:
@@ -89,7 +96,7 @@ def test_some_receipts_are_those_that_all_receipts_have(run: TrainedRun) -> None
 def test_a_snapshot_and_the_events_after_it_give_the_state_of_all_events(run: TrainedRun) -> None:
     history = read(run.store, is_whole=False)
     assert history.after is not None
-    assert history.events < len(journal_events(run.location))
+    assert history.cost.events < len(journal_events(run.location))
     assert facts(history) == facts(read(run.store, is_whole=True))
     assert verify(run.store, no_progress).verdict is not Verdict.FAIL
 
@@ -100,6 +107,25 @@ def test_opening_reads_only_the_events_after_the_snapshot(run: TrainedRun, monke
     execute(run.location, "DELETE FROM snapshots")
     [count] = events_read(run.store, monkeypatch)
     assert count == len(journal_events(run.location))
+
+
+def test_a_submission_of_many_requests_is_followed_by_a_snapshot(
+    trained_run: TrainedRunFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its few events take as long to read as many, since each names all the requests."""
+    monkeypatch.setattr(snapshots, "REQUESTS_PER_SNAPSHOT", 10)
+    run = trained_run()
+    ids = ids_at(run.store.config, shard=0, slice_index=1)[:3]
+    with opened(run.location) as coordinated:
+        coordinated.revoke(ids[:1], strategy="sisa")
+    before = snapshot_sequence(run.store)
+    with opened(run.location) as coordinated:
+        revocations = [Revocation(ids=(sample_id,), strategy=Strategy.SISA) for sample_id in ids[1:]]
+        asyncio.run(coordinated.coordinator.submit(revocations, no_progress))
+    history = read(run.store, is_whole=False)
+    assert snapshot_sequence(run.store) > before
+    assert history.cost.requests < 10
+    assert facts(history) == facts(read(run.store, is_whole=True))
 
 
 def test_receipts_that_are_done_are_looked_up_and_those_of_patches_are_upgraded(run: TrainedRun) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from raymu.api import Run
 from raymu.cli.group import cli
-from raymu.service import history
+from raymu.service import followed_history
 from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import opened_service
 
@@ -35,15 +35,17 @@ def test_a_request_says_what_its_visible_change_waits_for(tmp_path: Path, monkey
         waits = f"The visible change waits for 2 further repaired requests, or until {visible_by:%Y-%m-%d %H:%M} UTC"
         with monkeypatch.context() as patch:
             replays: list[object] = []
-            open_replay = history.open_replay
+            open_replay = followed_history.open_replay
 
             def counted(*arguments: Any, **options: Any) -> Any:
                 replays.append(arguments)
                 return open_replay(*arguments, **options)
 
-            patch.setattr(history, "open_replay", counted)
+            patch.setattr(followed_history, "open_replay", counted)
             assert service.client.get(f"/v1/requests/{request_id}").json()["group"] == group
-            assert len(replays) == 1, "the history is read once for the state and for the group"
+            assert not replays, "only the events since the answer before are read"
+            Run(tmp_path / "run", trust=True).status()
+            assert len(replays) == 1
         page = service.client.get(f"/requests/{request_id}").text
         assert waits in page
         assert "without a vote meanwhile" in page
