@@ -59,7 +59,10 @@ class FollowedHistory:
             yield history
 
     def _can_go_on(self, replay: Replay, journal: JournalReader, workers: int | None) -> bool:
-        """Return whether only later events are missing: few enough, since the replay remembers all that it has handled."""
-        if workers != self._workers or (not self._is_whole and replay.is_long):
+        """Return whether only later events are missing. The replay remembers all that it handled: it is shortened if it can."""
+        if workers != self._workers:
+            return False
+        began_after = self._head.sequence - replay.events
+        if not self._is_whole and replay.is_long and journal.has_snapshot(after=began_after):
             return False
         return journal.contains(self._head)

@@ -144,6 +144,11 @@ class Replay:
         return replay
 
     @property
+    def events(self) -> int:
+        """Number of the events that were applied."""
+        return self._cost.events
+
+    @property
     def is_long(self) -> bool:
         """Whether a snapshot is due after the events that were applied."""
         return self._cost.is_due(size=snapshot_size(self._board, self._receipts))

@@ -69,11 +69,12 @@ class JournalReader:
         """Names of the tables that journals of earlier versions lack. Raises FileUnreadable."""
         return tuple(table.name for table in LATER_TABLES if not self._database.has_table(table))
 
-    def has_snapshot(self) -> bool:
-        """Return whether there is a snapshot, sound or not."""
+    def has_snapshot(self, *, after: int = 0) -> bool:
+        """Return whether there is a snapshot, sound or not, that follows a later event than the one with this number."""
         if not self._database.has_table(SNAPSHOTS):
             return False
-        query = sql.select(SNAPSHOTS.c.sequence).where(SNAPSHOTS.c.run == self._run).limit(1)
+        of_run = sql.select(SNAPSHOTS.c.sequence).where(SNAPSHOTS.c.run == self._run)
+        query = of_run.where(SNAPSHOTS.c.sequence > after).limit(1)
         with self._database.reading() as connection:
             return connection.execute(query).one_or_none() is not None
 
