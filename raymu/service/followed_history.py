@@ -59,7 +59,7 @@ class FollowedHistory:
             yield history
 
     def _can_go_on(self, replay: Replay, journal: JournalReader, workers: int | None) -> bool:
-        """Return whether only later events are missing. The replay remembers all that it handled: it is shortened if it can."""
+        """Return whether only later events are missing. A snapshot replaces a long replay, which remembers all its events."""
         if workers != self._workers:
             return False
         began_after = self._head.sequence - replay.events

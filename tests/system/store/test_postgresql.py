@@ -61,7 +61,7 @@ def test_a_lost_connection_is_one_line_of_error_and_the_next_write_succeeds(
             transaction.add(SETTLE)
 
     # Which words arrive depends on whether the server's last message is read before its socket is closed.
-    with pytest.raises(StorageFailed, match="terminating connection|closed the connection") as refusal:
+    with pytest.raises(StorageFailed, match=r"terminating connection|closed the connection") as refusal:
         write()
     assert "\n" not in str(refusal.value)
     assert list(journal.events()) == []
