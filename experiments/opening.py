@@ -40,11 +40,11 @@ from raymu.core.events import Event, GenerationPublished, RequestsPurged, Revoca
 from raymu.core.records import CheckpointRef, FileRef, Generation, ShardLineage
 from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.history import open_history
+from raymu.service.history import open_history, snapshot_size
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
-from raymu.service.snapshot import is_due, to_payload
+from raymu.service.snapshot import ReplayCost, to_payload
 from raymu.service.status import status
 from raymu.store import run as run_module
 from raymu.store.journal import file_seal
@@ -70,7 +70,7 @@ class MadeUpRequests:
     """Commits requests and all that follows from them, without training anything."""
 
     def __init__(self, store: RunStore) -> None:
-        self.store, self.number, self.events_since, self.is_last = store, 0, 0, True
+        self.store, self.number, self.since, self.is_last = store, 0, ReplayCost(), True
         self.journal, self.term = store.take_over()
         history = open_history(store, self.journal)
         self.board, self.receipts, self.published = history.board, history.receipts, history.published
@@ -82,13 +82,12 @@ class MadeUpRequests:
             for left in reversed(range(requests)):
                 self.is_last = left == 0
                 self._commit_one(transaction)
-        self.events_since += 5 * requests
-        if is_due(self.events_since, shards=SHARDS):
+        if self.since.is_due(size=snapshot_size(self.board, self.receipts)):
             history = open_history(self.store, self.journal)
             with self.journal.writing() as transaction:
                 payload = to_payload(history.snapshot(transaction.last_receipt()))
                 transaction.save_snapshot(transaction.head, payload)
-            self.events_since = 0
+            self.since = ReplayCost()
 
     def close(self) -> None:
         self.store.fencing.release(self.journal, self.term)
@@ -115,6 +114,7 @@ class MadeUpRequests:
         self._apply(transaction, event)
 
     def _apply(self, transaction: Transaction, event: Event) -> None:
+        self.since.add(event)
         self.receipts.handle(event)
         for command in self.board.handle(event):
             self._execute(transaction, command)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from raymu.api import Run
 from raymu.cli.group import cli
-from raymu.service import followed_history
+from raymu.service import followed_history, history
 from tests.support.examples import create_run, make_config, write_samples
 from tests.system.web.conftest import opened_service
 
@@ -35,7 +35,7 @@ def test_a_request_says_what_its_visible_change_waits_for(tmp_path: Path, monkey
         waits = f"The visible change waits for 2 further repaired requests, or until {visible_by:%Y-%m-%d %H:%M} UTC"
         with monkeypatch.context() as patch:
             replays: list[object] = []
-            open_replay = followed_history.open_replay
+            open_replay = history.open_replay
 
             def counted(*arguments: Any, **options: Any) -> Any:
                 replays.append(arguments)
