@@ -16,7 +16,7 @@ from raymu.core.uri import basename
 from raymu.core.verdict import Check, LastVerdict
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.audit.document import AuditDocument
-from raymu.service.history import replay
+from raymu.service.history import History, replay_events
 from raymu.service.served import rewound_for_accepted
 from raymu.service.status import RunStatus, status_of
 from raymu.store.codec import parse_json
@@ -51,6 +51,17 @@ class IssuedReceipt:
     previous_sha256: str
     """Hash of the receipt before it; empty for the first."""
     signature: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalRecord:
+    """What the page needs of a journal."""
+
+    history: History
+    """Of all events, with every request."""
+    events: tuple[Event, ...]
+    issued: Mapping[str, IssuedReceipt]
+    """Request -> its latest receipt as it was issued."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +106,7 @@ def read_run(
     verification: Verification | None = None,
     audit: AuditDocument | None = None,
     snapshots: AuditDocument | None = None,
+    journal: JournalRecord | None = None,
 ) -> RunRecord:
     """Read a run.
 
@@ -105,15 +117,15 @@ def read_run(
         verification: The verification to show.
         audit: The audit to show, which was checked against the run.
         snapshots: The audit with two snapshots to show, which was checked too.
+        journal: What was read of the journal before. By default, it is read now.
 
     Raises:
         RunInvalid: The run is not trained.
         FileMissing: A file of the current generation is missing.
         FileCorrupt: Such a file is damaged.
     """
-    with closing(store.journal(is_read_only=True)) as journal:
-        history, events = replay(journal, store.manifest), tuple(journal.events())
-        issued = {row.request_id: issued_receipt(row) for row in journal.receipt_rows()}
+    journal = journal or _read_journal(store)
+    history = journal.history
     generation = rewound_for_accepted(store.current(), history)
     return RunRecord(
         name=basename(store.location),
@@ -122,9 +134,9 @@ def read_run(
         generation=generation,
         status=status_of(store, generation, history, now=now),
         receipts=tuple(receipt.at(now) for receipt in history.receipts.receipts()),
-        issued=issued,
+        issued=journal.issued,
         key_fingerprint=key_fingerprint(store),
-        events=events,
+        events=journal.events,
         evaluations=history.evaluations,
         determinism=_determinism(store, generation),
         measured=measured,
@@ -135,6 +147,13 @@ def read_run(
         snapshots=snapshots.tree if snapshots else None,
         snapshots_source=str(snapshots) if snapshots else "",
     )
+
+
+def _read_journal(store: RunStore) -> JournalRecord:
+    with closing(store.journal(is_read_only=True)) as journal:
+        events = tuple(journal.events())
+        issued = {row.request_id: issued_receipt(row) for row in journal.receipt_rows()}
+    return JournalRecord(history=replay_events(events, store.manifest), events=events, issued=issued)
 
 
 def _without_location(verification: Verification, location: str) -> Verification:

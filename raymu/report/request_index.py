@@ -1,16 +1,18 @@
 """The requests of a run for pages that are asked for again and again: each reads only the events since the one before."""
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from raymu.core.events import Event
 from raymu.core.receipt import Receipt
-from raymu.report.load import IssuedReceipt, issued_receipt, key_fingerprint
+from raymu.report.load import IssuedReceipt, JournalRecord, issued_receipt, key_fingerprint
 from raymu.report.requests import LATE, DeadlineStatus, RequestView, deadline_status_of, request_view
 from raymu.service.followed_history import FollowedHistory
 from raymu.service.served import rewound_for_accepted
 from raymu.service.status import RunStatus, status_of
+from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.run import RunStore
 
 STATES: Mapping[str, Callable[[Receipt, DeadlineStatus], bool]] = {
@@ -69,6 +71,10 @@ class RequestIndex:
     def __init__(self, store: RunStore) -> None:
         """Name the run. Nothing is read."""
         self._store, self._followed = store, FollowedHistory(store, is_whole=True)
+        self._head: ChainHead = BEGINNING
+        self._events: list[Event] = []
+        self._issued: dict[str, IssuedReceipt] = {}
+        self._receipts = 0
         self.key_fingerprint = key_fingerprint(store)
 
     def read(self, now: datetime) -> IndexedRequests:
@@ -85,6 +91,25 @@ class RequestIndex:
                 receipts=history.receipts.receipts(),
                 late=frozenset(deadline.request_id for deadline in status.deadlines if deadline.is_late),
             )
+
+    @contextmanager
+    def journal(self) -> Iterator[JournalRecord]:
+        """Yield all that the page of the run needs of the journal. Raises FileCorrupt, RunFormatTooNew, JournalBusy."""
+        with (
+            closing(self._store.journal(is_read_only=True)) as journal,
+            self._followed.following(journal) as (_, history),
+        ):
+            if not journal.contains(self._head):  # the run was restored from a backup
+                self._head, self._receipts = BEGINNING, 0
+                self._events.clear()
+                self._issued.clear()
+            for head, event in journal.sealed_events(after=self._head):
+                self._events.append(event)
+                self._head = head
+            for row in journal.receipt_rows(first=self._receipts + 1):
+                self._issued[row.request_id] = issued_receipt(row)
+                self._receipts = row.number
+            yield JournalRecord(history=history, events=tuple(self._events), issued=self._issued)
 
     def issued(self, request_id: str) -> IssuedReceipt | None:
         """Return the latest receipt of a request as it was issued; None before the first. Raises FileCorrupt."""

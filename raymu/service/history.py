@@ -1,5 +1,6 @@
 """A run's history: replayed from its journal, or from a snapshot and the events after it."""
 
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
 from dataclasses import replace as dataclass_replace
@@ -225,8 +226,13 @@ def replay(journal: JournalReader, manifest: RunManifest, *, workers: int | None
         FileCorrupt: The journal is not what was written.
         RunFormatTooNew: A newer raymu wrote it.
     """
+    return replay_events(journal.events(), manifest, workers=workers)
+
+
+def replay_events(events: Iterable[Event], manifest: RunManifest, *, workers: int | None = None) -> History:
+    """Rebuild the state from all events of a journal, in order. The other arguments and the result are those of `replay`."""
     whole = Replay(manifest, workers=workers)
-    for sequence, event in enumerate(journal.events(), start=1):
+    for sequence, event in enumerate(events, start=1):
         whole.handle(sequence, event)
     return whole.history()
 

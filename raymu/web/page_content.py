@@ -166,14 +166,16 @@ class PageContent:
         """Return the content of the page of a run, which is its report. Raises RaymuError."""
         store = self._stores[name]
         documents = list(self._audits_of(store))
-        view = view_of(
-            read_run(
-                store,
-                now=now,
-                audit=next((document for document in documents if document.verdict), None),
-                snapshots=next((document for document in documents if not document.verdict), None),
+        with self._indexes[name].journal() as journal:
+            view = view_of(
+                read_run(
+                    store,
+                    now=now,
+                    audit=next((document for document in documents if document.verdict), None),
+                    snapshots=next((document for document in documents if not document.verdict), None),
+                    journal=journal,
+                )
             )
-        )
         return {"view": view, "key_fingerprint": view.key_fingerprint}
 
     def _audits_of(self, store: RunStore) -> Iterator[AuditDocument]:
