@@ -40,6 +40,7 @@ from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.shard.messages import no_progress
+from raymu.store.creation import create_run, write_new_shard
 from raymu.store.run import RunStore
 
 SHARDS, PER_OWNER = 100, 10
@@ -89,7 +90,7 @@ def _write(location: str, samples: int) -> list[Row]:
         for part in rows
     )
     store = RunStore(location)
-    store.create(manifest, (store.finish_shard(shard, table, config) for shard, table in enumerate(tables)))
+    create_run(store, manifest, (write_new_shard(store, shard, table, config) for shard, table in enumerate(tables)))
     size = sum(ref.byte_size for ref in (*store.manifest.indexes, *(store.manifest.routes or ())) if ref)
     return [{"lookup": "write", "cpu_s": time.process_time() - started, "megabytes": size / 1e6}]
 

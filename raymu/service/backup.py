@@ -16,6 +16,7 @@ from raymu.service.history import History, open_history
 from raymu.service.needed_files import needed_files
 from raymu.store.backup import BackupFiles, BackupRecord, ref_of
 from raymu.store.codec import seal, unseal
+from raymu.store.creation import claim_location, require_empty
 from raymu.store.generations import generation_path
 from raymu.store.journal.database import Database, check_database_url
 from raymu.store.journal.event_chain import ChainHead
@@ -149,7 +150,7 @@ def restore(source: str, location: str, *, journal: str | None = None, trust: Tr
         payload = seal(replace(manifest, config=config.tree()), key)
     store = RunStore(location, trust=trust)
     trust.require(store.files.display_location, config, "cluster.journal")
-    store.require_empty()
+    require_empty(store)
     url = journal_url(store.files, config)
     check_database_url(url)
     note = manifest.run_id.encode()
@@ -157,7 +158,7 @@ def restore(source: str, location: str, *, journal: str | None = None, trust: Tr
     with closing(Database(url)) if config.cluster.journal is not None else nullcontext() as database:
         if database is not None and not is_repeated:
             require_absent(database, run=manifest.run_id, name=store.files.display_location)
-        store.claim(note)
+        claim_location(store, note)
         backup.copy_out(record, store.files, skip=(MANIFEST, JOURNAL))
         if database is None:
             store.files.write(JOURNAL, backup.bytes_of(files[JOURNAL]))

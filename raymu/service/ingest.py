@@ -38,6 +38,7 @@ from raymu.service.placed_here import rows_here
 from raymu.service.placed_samples import PlacedSamples, RowsMaker
 from raymu.service.placement import Placement
 from raymu.service.shard_checks import check_shards, shards_of_one_class
+from raymu.store.creation import begin_run, create_run, remove_run, require_empty
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -86,8 +87,13 @@ class PreparedRun:
         """
         try:
             shards = self.placed.write(self.store, Config.parse(self.manifest.config))
-            self.store.create(
-                self.manifest, shards, held_out=self.held_out, base=self.base, is_begun=self.placed.is_run_begun
+            create_run(
+                self.store,
+                self.manifest,
+                shards,
+                held_out=self.held_out,
+                base=self.base,
+                is_begun=self.placed.is_run_begun,
             )
         except (StorageFailed, DeviceUnavailable):
             self.remove()
@@ -99,7 +105,7 @@ class PreparedRun:
         """Delete the run's files and its rows in the journal's database."""
         with suppress(RaymuError):  # the database may be what failed
             self.store.fencing.remove(self.manifest)
-        self.store.remove(self.new_folders)
+        remove_run(self.store, self.new_folders)
 
 
 def prepare_run(
@@ -129,7 +135,7 @@ def prepare_run(
         RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, UnknownOwner, RunInvalid or StorageFailed.
     """
     store = RunStore(location, trust=EVERYTHING)  # the settings are the caller's own
-    store.require_empty()
+    require_empty(store)
     require_no_secret(config.data.test or "")
     source = training_data(config) if data is None else data
     stream, reading = open_table(source, config.data, sample_form(config))
@@ -156,13 +162,13 @@ def prepare_run(
     kept = (rows or rows_here)(stream, placement, store)
     placed = PlacedSamples(stream, placement, kept, location=store.files.display_location)
     if kept.is_run_begun:
-        store.begin()
+        begin_run(store)
     try:
         return _prepared(config, store, placed, reading, named, new_folders=new_folders, inexact=inexact)
     except BaseException:
         placed.close()
         if kept.is_run_begun:
-            store.remove(new_folders)
+            remove_run(store, new_folders)
         raise
 
 

@@ -15,6 +15,7 @@ from raymu.data.id_hashes import array_hashes
 from raymu.data.run_table import in_types_of
 from raymu.data.shard_rows import HASH, ShardRows
 from raymu.data.shard_spill import ShardSpill, scratch_folder
+from raymu.store.creation import write_new_shard
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.run import RunStore
 
@@ -68,7 +69,7 @@ def write_shard(
         StorageFailed: A file cannot be written.
     """
     rows = ShardRows(list(parts), is_left_out=left_out.rows_of, release=release)
-    return store.finish_shard(shard, rows, config)
+    return write_new_shard(store, shard, rows, config)
 
 
 def grow_shard(

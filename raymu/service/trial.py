@@ -27,6 +27,7 @@ from raymu.errors import RequestInvalid
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.negative_control import NegativeControl, negative_control
 from raymu.service.shard.fleet import LocalFleet
+from raymu.store.creation import branch_run
 from raymu.store.run import RunStore
 
 Predict = Callable[[Rows], npt.NDArray[np.float32]]
@@ -93,7 +94,7 @@ def temporary_branch(
 ) -> Iterator[RunStore]:
     """Branch a run into a new directory in `folder`. The branch holds training samples, so it is deleted at the end."""
     with tempfile.TemporaryDirectory(dir=folder) as directory:
-        yield store.branch(directory, lineages, unlearning)
+        yield branch_run(store, directory, lineages, unlearning)
 
 
 def publish_branch(branch: RunStore, lineages: Sequence[ShardLineage]) -> None:

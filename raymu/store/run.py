@@ -1,26 +1,19 @@
-"""A run directory as a whole: creating it, taking it over, and its manifest, states and garbage."""
+"""A run directory as a whole: its manifest, its states, the generation it serves, and taking it over."""
 
-import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Literal
-from uuid import uuid4
-
-import pyarrow as pa
 
 from raymu.config import Config, UnlearningConfig
 from raymu.core.events import GenerationPublished
-from raymu.core.records import FileRef, Generation, SampleFiles, ShardLineage
+from raymu.core.records import FileRef, Generation, SampleFiles
 from raymu.core.trust import EVERYTHING, Trust
-from raymu.data.shard_index import COLUMNS as INDEXED
-from raymu.data.shard_rows import ShardRows
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import seal
 from raymu.store.files.run_files import RunFiles
-from raymu.store.finished_shard import FinishedShard
+from raymu.store.garbage import GarbageFiles
 from raymu.store.generations import GenerationFiles, generation_path
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.journal.fencing import Fencing, open_journal
@@ -31,21 +24,13 @@ from raymu.store.keys import PUBLIC_KEY, RunKeys
 from raymu.store.layout import (
     MANIFEST,
     TERM,
-    UNFINISHED,
-    is_partial,
-    kind_of,
-    samples_stem,
     shard_folder,
 )
 from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.presence import Presence, PresenceFile
 from raymu.store.reports import WorkReports
 from raymu.store.stored_samples import StoredSamples, routes_writer
-from raymu.store.table_format import table_bytes
 from raymu.store.verdicts import VerdictFiles
-
-_CONTENT = frozenset({"samples", "sample index", "routes", "checkpoint", "updates", "patched state"})
-"""Kinds of files that are named by their content, and that generations refer to."""
 
 MOST_HASHED_ON_OPENING = 64 * 2**20
 """Bytes of the closed journal up to which every coordinator compares its hash; only `verify` hashes a longer one."""
@@ -70,6 +55,7 @@ class RunStore:
         self.keys = RunKeys(self.files)
         self.generations = GenerationFiles(self.files, self.keys)
         self.reports = WorkReports(self.files, self.keys)
+        self.garbage = GarbageFiles(self.files, self.reports)
         self.fencing = Fencing(self.files, self.keys)
         self.presence = PresenceFile(self.files, self.keys)
         self.verdicts = VerdictFiles(self.files, self.keys)
@@ -78,153 +64,10 @@ class RunStore:
         """Pickle the location and the trust alone, so that keys never travel to another process."""
         return partial(RunStore, self.location, trust=self.trust), ()
 
-    def create(
-        self,
-        manifest: RunManifest,
-        shards: Iterable[FinishedShard] = (),
-        *,
-        held_out: pa.Table | None = None,
-        base: bytes | None = None,
-        is_begun: bool = False,
-    ) -> None:
-        """Write a new run. The manifest comes last, because it makes the directory a run.
-
-        Args:
-            manifest: What the run is. The names of files are added.
-            shards: The shards, whose files are written: by this iterable, in any order, before it yields one.
-            held_out: The samples that every shard is validated on, if the run has any.
-            base: The weights that all shards begin with, if the run has any.
-            is_begun: Whether `begin` was called for it.
-
-        Raises RunInvalid if something else exists there, StorageFailed.
-        """
-        if not is_begun:
-            self.begin()
-        config, written, routes = Config.parse(manifest.config), dict[int, SampleFiles](), list[FileRef]()
-        samples = StoredSamples(self.files, config)
-        routing = routes_writer(config, self.keys.hash_key)
-        for finished in shards:
-            written[finished.shard] = finished.files
-            for part in routing.add(finished.shard, finished.routed) if routing and finished.routed is not None else ():
-                routes += samples.write_routes(part)
-        routes += samples.write_routes(routing.routes()) if routing else ()
-        copies = [written[shard] for shard in range(len(written))]
-        own = None if held_out is None else self.files.write_content("held-out", ".parquet", table_bytes(held_out))
-        weights = None if base is None else self.files.write_content("base", ".safetensors", base)
-        self._finish_creation(
-            replace(
-                manifest,
-                tables=tuple(files.table for files in copies),
-                indexes=tuple(files.index for files in copies),
-                routes=tuple(routes) if copies else None,
-                held_out=own,
-                base=weights,
-            )
-        )
-
-    def begin(self) -> None:
-        """Mark the directory as that of a run which is being created, without the remains of an earlier try, and make keys.
-
-        Raises RunInvalid if something else exists there, StorageFailed.
-        """
-        self.claim()
-        self.keys.create()
-
-    def finish_shard(self, shard: int, rows: ShardRows | pa.Table, config: Config) -> FinishedShard:
-        """Write the samples of a shard of a run that was begun. Raises StorageFailed.
-
-        Args:
-            shard: The shard.
-            rows: Its samples, or its table.
-            config: The settings of the run.
-        """
-        samples, routing = StoredSamples(self.files, config), routes_writer(config, self.keys.hash_key)
-        if isinstance(rows, pa.Table):
-            indexed, files = rows, samples.write(shard, rows)
-        else:
-            indexed = rows.select(INDEXED)
-            files = samples.write_placed(shard, rows)
-        return FinishedShard(shard=shard, files=files, routed=None if routing is None else routing.hashes_of(indexed))
-
-    def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
-        """Create another run that begins with these states, and has its journal in SQLite.
-
-        The two runs share files: what this run destroys stays readable until its branches are removed.
-
-        Args:
-            location: Where the new run is to be.
-            lineages: One state for each shard.
-            unlearning: The settings of the new run.
-
-        Raises RunInvalid if something exists there, FileMissing, FileCorrupt, StorageFailed.
-        """
-        cluster = replace(self.config.cluster, journal=None)
-        # What is tried on a branch is not revoked for the other runs.
-        config = replace(self.config, unlearning=unlearning, cluster=cluster, registry=None)
-        manifest = replace(
-            self.manifest,
-            config=config.tree(),
-            run_id=uuid4().hex,
-            tables=tuple(lineage.table for lineage in lineages),
-            indexes=tuple(lineage.index for lineage in lineages),
-            # The routes of extensions are in this run's journal, which the branch does not have.
-            routes=None if any(lineage.added_epochs for lineage in lineages) else self.manifest.routes,
-        )
-        branch = RunStore(location, trust=self.trust)
-        branch.claim()
-        branch.keys.copy(self.keys)
-        branch.files.adopt(self.files, {*self.shared_files, *(file for lineage in lineages for file in lineage.files)})
-        branch._finish_creation(manifest)
-        return branch
-
-    def claim(self, note: bytes = b"") -> None:
-        """Mark the directory as that of a run which is being created. Raises as `begin`.
-
-        Args:
-            note: What the mark says of it, for whoever goes on after a crash.
-        """
-        self.require_empty()
-        self.files.write(UNFINISHED, note)
-        if self.files.keeps_versions(UNFINISHED):
-            self.files.delete(UNFINISHED)
-            raise RunInvalid(
-                self.files.display_location,
-                "is in a bucket that keeps versions, so that revoked samples would stay readable; name another bucket, or "
-                "suspend its versioning",
-            )
-        self.files.delete(*(path for path in self.files.walk() if path != UNFINISHED))  # all of them of the layout
-
-    def _finish_creation(self, manifest: RunManifest) -> None:
-        manifest = replace(manifest, public_key=self.keys.public_key.hex())
-        self.fencing.create(open_journal(self.files, self.keys, manifest))
-        self.files.write(MANIFEST, seal(manifest, self.keys.hash_key))
-        self.files.delete(UNFINISHED)
-
-    def require_empty(self) -> None:
-        """Raise RunInvalid unless the location is empty, or contains only the remains of an interrupted creation."""
-        self.files.missing_folders()
-        if self.files.exists(MANIFEST):
-            problem = "holds a run already (`raymu settle` finishes an interrupted one)"
-            raise RunInvalid(self.files.display_location, f"{problem}; name another directory")
-        if not (self.files.is_empty or self._is_unfinished):
-            raise RunInvalid(self.files.display_location, "is not empty; name a new directory")
-
     @property
     def shared_files(self) -> frozenset[FileRef]:
         """The files that all shards share: of base weights, of samples to validate on, and of routes."""
         return frozenset(filter(None, [self.manifest.base, self.manifest.held_out, *(self.manifest.routes or ())]))
-
-    @property
-    def _is_unfinished(self) -> bool:
-        """True after an interrupted creation, which may have written its mark only in part."""
-        paths = self.files.walk()
-        is_only_mark = bool(paths) and all(path.startswith(f".{UNFINISHED}.") for path in paths)
-        is_own = not self.files.irregular() and all(kind_of(path) or is_partial(path) for path in paths)
-        return is_own and (UNFINISHED in paths or is_only_mark)
-
-    def remove(self, folders: Iterable[Path]) -> None:
-        """Destroy all files of the run, and those of the folders that are empty then. Raises StorageFailed."""
-        self.files.delete_all(folders, is_own=lambda path: kind_of(path) is not None or is_partial(path))
 
     @cached_property
     def manifest(self) -> RunManifest:
@@ -437,43 +280,3 @@ class RunStore:
     def destroy(self, refs: Iterable[FileRef], *, generations: Iterable[int] = ()) -> int:
         """Destroy files, and those of generations, durably. Returns how many existed. Raises StorageFailed."""
         return self.files.delete(*sorted(ref.path for ref in refs), *map(generation_path, sorted(generations)))
-
-    def garbage(self, needed: Collection[FileRef], *, shard: int | None = None) -> list[str]:
-        """Return the paths of samples and states that nothing needs, and of partly written files.
-
-        Args:
-            needed: The files that something refers to.
-            shard: Shard whose files are examined. None examines all files of the run.
-        """
-        kept = {ref.path for ref in needed}
-        if shard is None:
-            paths = self.files.walk()
-        else:
-            paths = [path for path in self.files.walk("samples") if path.startswith(f"{samples_stem(shard)}-")]
-            paths += self.files.walk(shard_folder(shard))
-        return [path for path in paths if _can_be_garbage(path) and path not in kept]
-
-    def delete_garbage(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
-        """Destroy garbage, and the reports of all commands but these. Only while no repair is running."""
-        # Partly written files first: afterwards a superseded worker can no longer rename one.
-        self.files.delete(*filter(is_partial, self.files.partial_writes()))
-        self.files.delete(*self.garbage(needed))
-        self.reports.delete_except(reports)
-
-    def delete_shard_garbage(self, needed: Collection[FileRef], reports: Collection[str], shard: int) -> None:
-        """Destroy the garbage of one shard, and its reports of all commands but these, while no repair of it is running."""
-        self.delete_partial_writes(shard)
-        self.files.delete(*self.garbage(needed, shard=shard))
-        self.reports.delete_except(reports, shard=shard)
-
-    def delete_partial_writes(self, shard: int) -> None:
-        """Destroy files that a lost worker did not finish writing, while no repair of the shard is running."""
-        of_shard = re.compile(rf"{shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
-        folders = (shard_folder(shard), "samples", "reports")
-        partial_writes = (path for folder in folders for path in self.files.partial_writes(folder))
-        self.files.delete(*(path for path in partial_writes if of_shard.match(path) and is_partial(path)))
-
-
-def _can_be_garbage(path: str) -> bool:
-    """Return whether a file can be deleted where nothing needs it. A file that raymu never writes is the user's."""
-    return kind_of(path) in _CONTENT or is_partial(path) or path == UNFINISHED

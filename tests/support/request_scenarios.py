@@ -84,7 +84,7 @@ def outcome(location: Path | str) -> object:
         [event.kind for event in events if event.kind in ("trained", "accepted")],
         [len(event.request_ids) for event in events if isinstance(event, RequestsPurged) and event.request_ids],
         raw_ids_in_journal(location),
-        store.garbage(needed),
+        store.garbage.paths(needed),
         [(receipt.exactness, receipt.samples, receipt.generation_after) for receipt in issued_receipts(location)],
         [name for name in store.files.walk() if not name.startswith("journal.sqlite-")],
     )

@@ -14,6 +14,7 @@ import raymu
 from raymu.cli import run_command
 from raymu.core.verdict import Verdict
 from raymu.errors import ConfigInvalid, DataInvalid, RunInvalid, StorageFailed
+from raymu.store.creation import branch_run
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
@@ -164,7 +165,7 @@ def test_trials_of_a_boundary_revoke_nothing_for_others(folder: Path) -> None:
     with raymu.train(config(folder), folder / "run"):
         pass
     store = RunStore(str(folder / "run"))
-    branch = store.branch(str(folder / "branch"), store.current().lineages, store.config.unlearning)
+    branch = branch_run(store, str(folder / "branch"), store.current().lineages, store.config.unlearning)
     assert branch.config.registry is None
 
 

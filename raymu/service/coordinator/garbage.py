@@ -76,11 +76,11 @@ class GarbageCollector:
         def work(_transaction: Transaction) -> None:
             commands = {command.command_id for command in self._board.awaited}
             if shard is None:
-                store.delete_garbage(self._needed(), commands)
+                store.garbage.delete(self._needed(), commands)
                 if self._board.is_idle:  # otherwise the purge that follows destroys earlier generations
                     store.generations.delete_except(*self._publisher.numbers)
             else:
-                store.delete_shard_garbage(self._needed(), commands, shard)
+                store.garbage.delete_of_shard(self._needed(), commands, shard)
 
         self._session.journal.write(work)  # no other coordinator can take over meanwhile, and need what is deleted
 

@@ -119,7 +119,7 @@ class ShardWorker:
         self._stages.settle()
         self._store.fencing.fence_writes(work.term)
         self._files.switch_to(work.shard)
-        self._store.delete_partial_writes(work.shard)  # left behind by a worker that was lost
+        self._store.garbage.delete_partial_writes(work.shard)  # left behind by a worker that was lost
         self._device = choose_device(self._device_setting)
         threads, workers = self._config.cluster.threads, self._spec.workers
         self._determinism = determinism_class(

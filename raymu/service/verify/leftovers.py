@@ -30,7 +30,7 @@ def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
     for ref in sorted(needed & superseded, key=lambda ref: ref.path):
         yield leaves_open(FindingKind.NEEDED_PURGED_FILE, f"{ref.path} is needed, although it was purged before")
     purged = {ref.sha256 for ref in superseded} - {ref.sha256 for ref in needed}
-    needless = {*evidence.store.garbage(needed), *_unawaited_reports(evidence)}
+    needless = {*evidence.store.garbage.paths(needed), *_unawaited_reports(evidence)}
 
     def check(path: str) -> Finding | None:
         try:

@@ -214,5 +214,5 @@ def require_settled(location: Path) -> None:
     assert {constituent_of(location, shard).state for shard in range(SHARDS)} == {ShardState.EXACT}
     last = {receipt.request_id: receipt.exactness for receipt in issued_receipts(location)}
     assert set(last.values()) == {Exactness.EXACT}
-    assert store.garbage({file for lineage in store.current().lineages for file in lineage.files}) == []
+    assert store.garbage.paths({file for lineage in store.current().lineages for file in lineage.files}) == []
     assert verify(store, no_progress).verdict is Verdict.PASS

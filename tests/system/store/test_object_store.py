@@ -3,6 +3,7 @@
 import pytest
 
 from raymu.errors import RunInvalid
+from raymu.store.creation import create_run, require_empty
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.run_files import RunFiles
 from raymu.store.journal.fencing import check_journal_access
@@ -14,7 +15,7 @@ from tests.support.postgres_server import PostgresServer
 
 def test_a_bucket_that_does_not_exist_is_refused(object_store: ObjectStoreServer) -> None:
     with pytest.raises(RunInvalid, match=r"s3://no-bucket/run: .* its bucket does not exist"):
-        RunStore(object_store.uri("no-bucket/run")).require_empty()
+        require_empty(RunStore(object_store.uri("no-bucket/run")))
 
 
 def test_a_bucket_that_keeps_versions_is_refused_and_left_empty(
@@ -23,7 +24,7 @@ def test_a_bucket_that_keeps_versions_is_refused_and_left_empty(
     bucket = object_store.new_bucket(is_versioned=True)
     store = RunStore(object_store.uri(f"{bucket}/run"))
     with pytest.raises(RunInvalid, match="keeps versions"):
-        store.create(with_journal(str(postgres.new_database())))
+        create_run(store, with_journal(str(postgres.new_database())))
     assert store.files.walk() == []
 
 

@@ -21,6 +21,7 @@ from raymu.errors import NoFeasibleTrial, RequestInvalid, RunInvalid, TraceInval
 from raymu.plots import plot_pareto_front, save_figure
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import require_feasible, score_trials
+from raymu.store.creation import branch_run
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened, restored, samples_of
 from tests.support.examples import create_run, make_config, repaired_weights, revoke, write_samples
@@ -86,7 +87,7 @@ def test_a_trial_gives_the_passes_of_a_real_run(objective: TuningObjective, tmp_
     """
     choice = replace(CHOICE, strategy=Strategy.OHS, boundary=boundary)
     store = RunStore(objective._spec.location)
-    branch = store.branch(str(tmp_path / "branch"), store.current().lineages, objective.unlearning(choice))
+    branch = branch_run(store, str(tmp_path / "branch"), store.current().lineages, objective.unlearning(choice))
     with opened(Path(branch.location)) as run:
         asyncio.run(run.coordinator.adopt(store.current().lineages))
         receipts = [revoke_traced(run.coordinator, request.ids) for request in objective.trace.requests]

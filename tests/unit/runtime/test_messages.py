@@ -8,6 +8,7 @@ from raymu.errors import CoordinatorLost, FileCorrupt, UnknownSamples, mark_unfi
 from raymu.runtime.messages import Failure, MessageCipher
 from raymu.service.coordinator.calls import Revoke
 from raymu.service.requests.revocation import Revocation
+from raymu.store.creation import create_run
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
 
@@ -16,7 +17,7 @@ IDS = ("subject-4711@example.org", "patient-0815")
 
 def cipher(folder: Path) -> MessageCipher:
     store = RunStore(str(folder))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     return MessageCipher(store)
 
 

@@ -5,6 +5,7 @@ import pytest
 import sqlalchemy as sql
 
 from raymu.core.uri import is_uri
+from raymu.store.creation import create_run
 from raymu.store.journal.journal import Journal
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -70,12 +71,12 @@ def manifest(location: str, request: pytest.FixtureRequest) -> RunManifest:
 @pytest.fixture
 def store(location: str, manifest: RunManifest) -> RunStore:
     store = RunStore(location)
-    store.create(manifest)
+    create_run(store, manifest)
     return store
 
 
 @pytest.fixture
 def local_store(tmp_path: Path) -> RunStore:
     store = RunStore(str(tmp_path / "run"))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     return store

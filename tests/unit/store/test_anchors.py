@@ -11,6 +11,7 @@ from raymu.core.events import WorkResumed
 from raymu.errors import ConfigInvalid
 from raymu.store import anchors
 from raymu.store.anchors import KeptAnchors, MissingEvent, anchors_folder
+from raymu.store.creation import create_run
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
 
@@ -25,7 +26,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     store = RunStore(str(tmp_path / "run"))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     go_on(tmp_path / "run")
     return tmp_path / "run"
 
@@ -176,7 +177,7 @@ def test_a_file_that_is_no_anchors_is_refused_by_its_name(run: Path, kept: Path,
 
 def test_a_run_that_was_put_back_to_its_beginning_can_be_accepted(tmp_path: Path) -> None:
     store = RunStore(str(tmp_path / "new"))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     shutil.copytree(tmp_path / "new", tmp_path / "old")
     go_on(tmp_path / "new")
     missing(tmp_path / "new")

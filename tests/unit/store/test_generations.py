@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from raymu.core.events import GenerationPublished
 from raymu.core.records import Constituent, Generation, ShardState
 from raymu.errors import FileCorrupt, RunInvalid
+from raymu.store.creation import create_run
 from raymu.store.generations import GenerationFiles, generation_path
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
@@ -44,7 +45,7 @@ def publish(store: RunStore, journal: Journal, published: Generation) -> Generat
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:
     store = RunStore(str(tmp_path / "run"))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     return store
 
 
@@ -87,7 +88,7 @@ def test_a_generation_superseded_before_it_is_read_is_replaced_by_its_successor(
 
 def test_a_generation_sealed_by_another_run_is_refused(store: RunStore, journal: Journal, tmp_path: Path) -> None:
     foreign = RunStore(str(tmp_path / "foreign"))
-    foreign.create(MANIFEST)
+    create_run(foreign, MANIFEST)
     sha256 = foreign.generations.write(generation(1)).sha256
     store.files.write(generation_path(1), foreign.files.read(generation_path(1)))
     journal.append(GenerationPublished(at=NOW, number=1, manifest_sha256=sha256))

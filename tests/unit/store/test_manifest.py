@@ -9,6 +9,7 @@ import pytest
 
 from raymu.errors import FileCorrupt, RunFormatTooNew, RunInvalid
 from raymu.store.codec import canonical_json, to_json
+from raymu.store.creation import create_run
 from raymu.store.manifest import FORMAT
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
@@ -39,7 +40,7 @@ def test_a_run_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
 
 def test_a_format_that_was_changed_is_damage_and_not_a_newer_run(tmp_path: Path) -> None:
     store = RunStore(str(tmp_path / "run"))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     file = tmp_path / "run" / "run.json"
     newer = json.loads(file.read_bytes()) | {"format": FORMAT + 1}
     file.write_bytes(canonical_json(newer))
@@ -61,7 +62,7 @@ def seal_of_newer(tree: dict[str, Any], key: bytes) -> bytes:
 def test_an_id_that_leads_to_other_files_is_refused(tmp_path: Path, run_id: str) -> None:
     """The anchors that a user keeps of a run lie in a file of its id, and the run may be somebody else's."""
     store = RunStore(str(tmp_path / "run"))
-    store.create(replace(MANIFEST, run_id=run_id))
+    create_run(store, replace(MANIFEST, run_id=run_id))
     with pytest.raises(FileCorrupt, match="run_id"):
         _ = RunStore(store.location).manifest
 

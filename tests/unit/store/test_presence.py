@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from raymu.store import presence
+from raymu.store.creation import create_run
 from raymu.store.layout import PRESENCE
 from raymu.store.presence import SILENT_AFTER, Presence
 from raymu.store.run import RunStore
@@ -28,7 +29,7 @@ LONG_AGO = datetime.now(UTC) - 2 * SILENT_AFTER
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:
     created = RunStore(str(tmp_path / "run"))
-    created.create(MANIFEST)
+    create_run(created, MANIFEST)
     return created
 
 

@@ -11,6 +11,7 @@ from raymu.config import Config
 from raymu.core.commands import RepairReport
 from raymu.core.records import CheckpointRef, FileRef
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
+from raymu.store.creation import create_run, remove_run, require_empty, write_new_shard
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -26,7 +27,7 @@ def with_public_key(store: RunStore, manifest: RunManifest) -> RunManifest:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     store = RunStore(str(tmp_path_factory.mktemp("run")))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     return store
 
 
@@ -41,7 +42,7 @@ def test_an_opened_run_is_the_one_that_was_created(store: RunStore, manifest: Ru
 def test_every_run_has_its_own_key_which_other_users_cannot_read(local_store: RunStore, tmp_path: Path) -> None:
     store = local_store
     other = RunStore(str(tmp_path / "other"))
-    other.create(MANIFEST)
+    create_run(other, MANIFEST)
     assert other.keys.hash_key != store.keys.hash_key
     assert other.keys.signing_key != store.keys.signing_key
     for name in ("hash.key", "signing.key"):
@@ -50,7 +51,7 @@ def test_every_run_has_its_own_key_which_other_users_cannot_read(local_store: Ru
 
 def test_a_run_is_never_created_over_another(store: RunStore, manifest: RunManifest) -> None:
     with pytest.raises(RunInvalid, match="holds a run already"):
-        RunStore(store.location).create(replace(manifest, classes=3))
+        create_run(RunStore(store.location), replace(manifest, classes=3))
     assert RunStore(store.location).manifest == with_public_key(store, manifest)
 
 
@@ -60,16 +61,16 @@ def test_a_run_is_created_in_an_empty_location_only(tmp_path: Path, inside: str)
     place.parent.mkdir()
     place.mkdir() if inside.endswith("/") else place.touch()
     with pytest.raises(RunInvalid, match="is not empty"):
-        RunStore(str(tmp_path / "run")).create(MANIFEST)
+        create_run(RunStore(str(tmp_path / "run")), MANIFEST)
     assert [path.name for path in (tmp_path / "run").iterdir()] == [place.name]
 
 
 def test_a_removed_run_leaves_nothing(local_store: RunStore, tmp_path: Path) -> None:
     store = local_store
     store.write_state(0, "stage-00", b"weights")
-    store.remove([tmp_path / "run"])
+    remove_run(store, [tmp_path / "run"])
     assert not (tmp_path / "run").exists()
-    store.require_empty()
+    require_empty(store)
 
 
 def test_a_run_that_was_not_trained_has_no_generation(store: RunStore) -> None:
@@ -137,9 +138,9 @@ def test_deleting_the_garbage_of_a_shard_keeps_partial_reports_of_others(store: 
     running, broken_off, others = "repair-0003-00000000000000aa", "repair-0003-00000000000000bb", "train-0013"
     for command_id in (running, broken_off, others):
         store.reports.write_partial(Partial(command_id=command_id, stages=1))
-    store.delete_shard_garbage((), {running}, 3)
+    store.garbage.delete_of_shard((), {running}, 3)
     assert store.reports.partial == [running, others]
-    store.delete_garbage((), ())
+    store.garbage.delete((), ())
     assert store.reports.partial == []
 
 
@@ -165,9 +166,9 @@ def test_garbage_is_deleted(store: RunStore, manifest: RunManifest) -> None:
     needed = store.write_state(0, "stage-0", b"needed")
     stray, other = store.write_state(0, "stage-1", b"stray"), store.write_state(1, "stage-1", b"other")
     table, others = (store.samples.write_table(shard, pa.table({"id": [shard]})) for shard in (0, 1))
-    store.delete_shard_garbage({needed}, (), 0)
+    store.garbage.delete_of_shard({needed}, (), 0)
     assert present(store, needed, stray, other, table, others) == {needed, other, others}
-    store.delete_garbage({needed}, ())
+    store.garbage.delete({needed}, ())
     assert present(store, needed, other, others) == {needed}
     assert RunStore(store.location).manifest == with_public_key(store, manifest)
 
@@ -186,9 +187,9 @@ def test_partly_written_files_are_deleted(local_store: RunStore, tmp_path: Path,
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(b"half")
     if is_whole_run:
-        local_store.delete_garbage({kept}, ())
+        local_store.garbage.delete({kept}, ())
     else:
-        local_store.delete_shard_garbage({kept}, (), 0)
+        local_store.garbage.delete_of_shard({kept}, (), 0)
     assert not any(place.exists() for place in half_written)
     assert local_store.files.exists(kept.path)
 
@@ -198,17 +199,17 @@ def test_an_interrupted_creation_starts_again(location: str, manifest: RunManife
         pass
 
     def shards() -> Iterator[FinishedShard]:
-        yield store.finish_shard(0, pa.table({"id": [1], "slice": [0]}), config)
+        yield write_new_shard(store, 0, pa.table({"id": [1], "slice": [0]}), config)
         raise Crash
 
     store, config = RunStore(location), Config.parse(manifest.config)
     with pytest.raises(Crash):
-        store.create(manifest, shards())
+        create_run(store, manifest, shards())
     with pytest.raises(RunInvalid, match="not a run"):
         _ = RunStore(store.location).manifest
     again = RunStore(store.location)
     table = pa.table({"id": [1, 2], "slice": [0, 0]})
-    again.create(manifest, (again.finish_shard(0, table, config) for _ in range(1)))
+    create_run(again, manifest, (write_new_shard(again, 0, table, config) for _ in range(1)))
     assert again.samples.read_table(again.manifest.tables[0]).num_rows == 2
     assert len(again.files.list("samples")) == 2, "the table, and its index"
 
@@ -229,7 +230,7 @@ def test_a_file_of_the_user_is_no_garbage(local_store: RunStore, tmp_path: Path)
     notes = tmp_path / "run" / "shards" / "0000" / "notes.txt"
     local_store.write_state(0, "stage-0", b"not needed")
     notes.write_text("mine")
-    local_store.delete_garbage((), ())
+    local_store.garbage.delete((), ())
     assert [path.name for path in notes.parent.iterdir()] == ["notes.txt"]
 
 
@@ -238,5 +239,5 @@ def test_a_mark_of_an_unfinished_run_deletes_nothing_of_the_user(tmp_path: Path)
     (tmp_path / "run" / "unfinished").touch()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
     with pytest.raises(RunInvalid, match="is not empty"):
-        RunStore(str(tmp_path / "run")).create(MANIFEST)
+        create_run(RunStore(str(tmp_path / "run")), MANIFEST)
     assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"

@@ -10,6 +10,7 @@ import pytest
 from raymu.core.verdict import LastVerdict, Verdict
 from raymu.errors import FileUnreadable, RunInvalid
 from raymu.store.codec import seal
+from raymu.store.creation import create_run
 from raymu.store.files.run_files import RunFiles
 from raymu.store.layout import kind_of, verdict_path
 from raymu.store.run import RunStore
@@ -26,7 +27,7 @@ PASSED = replace(FAILED, verdict=Verdict.PASS, generation=7)
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:
     created = RunStore(str(tmp_path / "run"))
-    created.create(MANIFEST)
+    create_run(created, MANIFEST)
     return created
 
 

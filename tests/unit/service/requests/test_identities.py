@@ -25,6 +25,7 @@ from raymu.service.requests.lookup import find_requests
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.shard.files import write_without
+from raymu.store.creation import create_run, write_new_shard
 from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
@@ -154,8 +155,8 @@ def first_version(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     padded = replace(samples, ids=ids)
     shards, slices = sample_homes(padded, config.partition)
     tables = enumerate(shard_tables(padded, shards, slices, config.partition))
-    finished = (prepared.store.finish_shard(shard, table, config) for shard, table in tables)
-    prepared.store.create(prepared.manifest, finished)
+    finished = (write_new_shard(prepared.store, shard, table, config) for shard, table in tables)
+    create_run(prepared.store, prepared.manifest, finished)
     store = RunStore(str(folder / "run"))
     store.manifest = replace(store.manifest, indexes=(), routes=None)
     return store

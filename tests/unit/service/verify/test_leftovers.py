@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from raymu.service.verify.leftovers import _presence
+from raymu.store.creation import create_run
 from raymu.store.presence import Presence, PresenceFile
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
@@ -14,7 +15,7 @@ from tests.support.manifests import MANIFEST
 
 def test_a_coordinator_that_begins_meanwhile_is_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = RunStore(str(tmp_path / "run"))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     read = PresenceFile.read
 
     def read_and_begin(file: PresenceFile) -> Presence | None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from raymu.errors import CoordinatorSuperseded, RunInvalid
+from raymu.store.creation import create_run
 from raymu.store.files.local import LocalDisk
 from raymu.store.files.run_files import RunFiles
 from raymu.store.run import RunStore
@@ -12,13 +13,13 @@ from tests.support.manifests import MANIFEST, with_journal
 @pytest.mark.parametrize("name", ["run", "a run", "is it? 50% #1"])
 def test_the_journal_of_a_local_run_is_in_its_directory(tmp_path: Path, name: str) -> None:
     store = RunStore(str(tmp_path / name))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     assert (tmp_path / name / "journal.sqlite").exists()
 
 
 def test_a_configured_journal_is_used_instead(tmp_path: Path) -> None:
     store = RunStore(str(tmp_path / "run"))
-    store.create(with_journal(f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"))
+    create_run(store, with_journal(f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"))
     assert (tmp_path / "elsewhere.sqlite").exists()
     assert not (tmp_path / "run" / "journal.sqlite").exists()
 
@@ -40,7 +41,7 @@ def test_a_superseded_coordinator_writes_and_destroys_no_file(store: RunStore) -
     for write in (
         lambda: store.write_state(0, "stage-1", b"weights"),
         lambda: store.destroy([kept]),
-        lambda: store.delete_garbage((), ()),
+        lambda: store.garbage.delete((), ()),
     ):
         with pytest.raises(CoordinatorSuperseded, match=f"term {term + 1} after {term}"):
             write()
@@ -60,7 +61,7 @@ def test_a_suspended_writer_leaves_no_file(tmp_path: Path) -> None:
                 RunStore(str(tmp_path / "run")).take_over()[0].close()
 
     store = RunStore(str(tmp_path / "run"), RunFiles(str(tmp_path / "run"), disk=Disk()))
-    store.create(MANIFEST)
+    create_run(store, MANIFEST)
     journal, _ = store.take_over()
     with pytest.raises(CoordinatorSuperseded):
         store.write_state(0, "stage-1", b"weights")
