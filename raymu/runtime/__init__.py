@@ -5,3 +5,10 @@
 `placement_group` reserves room for them. `audit`, `tuning` and `jobs` use Ray for single tasks, searches and submitted
 commands, `cluster` connects to Ray, `metrics` publishes through it, and `ray_internals` has its private parts.
 """
+
+import logging
+import warnings
+
+# In a notebook without widgets, which raymu does not need, Ray asks for them when it is imported.
+warnings.filterwarnings("ignore", message="IProgress not found")
+logging.getLogger("ray.widgets").setLevel(logging.WARNING)

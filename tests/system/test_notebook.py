@@ -74,3 +74,11 @@ run.close()
     assert "Audit of generation" in report[0]
     assert f"{len(ids)} of {len(ids)} rows<" in predicted[0]
     assert not any("<b>" in html for html in [*work, *run, *audit, *report, *predicted])
+
+
+def test_ray_asks_for_no_widgets(tmp_path: Path) -> None:
+    """The fleet of a larger run imports it in the kernel."""
+    cell = nbformat.v4.new_code_cell("import raymu.runtime.fleet, ray.data, ray.train")  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
+    outputs(notebook, tmp_path)
+    assert notebook.cells[0].outputs == []
