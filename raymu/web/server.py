@@ -1,6 +1,9 @@
 """The server of the service: what it refuses to serve, and the process that serves."""
 
 import ipaddress
+import os
+import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +25,8 @@ from raymu.web.served_run import ServedRun, open_runs
 from raymu.web.tokens import Tokens
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_LOOPBACK_PROXIES = "127.0.0.1,::1,::ffff:127.0.0.1"
+"""Where a proxy may be that says who calls, and whether by HTTPS. FORWARDED_ALLOW_IPS names others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,12 +97,14 @@ def serve(runs: Sequence[Run], settings: ServerSettings, *, on_start: Callable[[
             ssl_certfile=None if settings.certificate is None else str(settings.certificate),
             ssl_keyfile=None if settings.private_key is None else str(settings.private_key),
             timeout_graceful_shutdown=30,
+            forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS") or _LOOPBACK_PROXIES,
         ),
         on_start=lambda port: on_start(settings.url.rsplit(":", 1)[0] + f":{port}"),
     )
+    every_address = _every_address(settings.port) if settings.host == "::" else None
     try:
         with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that ended it
-            server.run()
+            server.run([every_address] if every_address is not None else None)
     except SystemExit as ending:  # how uvicorn says that it could not bind
         if not server.started:
             raise RequestInvalid(
@@ -163,6 +170,40 @@ def require_safe(settings: ServerSettings, *, has_tokens: bool) -> None:
     for option, path in (("--tls-cert", settings.certificate), ("--tls-key", settings.private_key)):
         if path is not None and not path.is_file():
             raise ConfigInvalid(f"{option}: {path} is not a file")
+    if settings.certificate is not None and settings.private_key is not None:
+        _require_pair(settings.certificate, settings.private_key)
+
+
+def _require_pair(certificate: Path, private_key: Path) -> None:
+    """Raise ConfigInvalid unless the files are a certificate and its key, which asks for no passphrase."""
+
+    def refuse_passphrase() -> str:
+        raise ConfigInvalid(f"--tls-key: {private_key} asks for a passphrase; give a key without one")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, refuse_passphrase)
+    except ssl.SSLError as error:
+        fault = (
+            "the key belongs to another certificate"
+            if error.reason == "KEY_VALUES_MISMATCH"
+            else "no certificate and its key, as PEM"
+        )
+        raise ConfigInvalid(f"--tls-cert and --tls-key: {certificate} and {private_key}: {fault}") from error
+    except OSError as error:
+        raise ConfigInvalid(f"--tls-cert and --tls-key cannot be read: {error.strerror}") from error
+
+
+def _every_address(port: int) -> socket.socket | None:
+    """Return a socket that listens to both kinds of addresses; None if the machine has none, or the port is taken.
+
+    asyncio would listen to those of IPv6 alone.
+    """
+    if not socket.has_dualstack_ipv6():
+        return None
+    try:
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
+    except OSError:  # the server says what is wrong
+        return None
 
 
 class _Server(uvicorn.Server):

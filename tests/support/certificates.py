@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -16,8 +17,8 @@ def rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def write_certificate(folder: Path, domain: str) -> tuple[Path, Path]:
-    """Write a self-signed certificate of a domain and its key, and return their files."""
+def write_certificate(folder: Path, domain: str, *addresses: str) -> tuple[Path, Path]:
+    """Write a self-signed certificate of a domain and of IP addresses, and its key, and return their files."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain)])
     now = datetime.now(UTC)
     certificate = (
@@ -28,7 +29,12 @@ def write_certificate(folder: Path, domain: str) -> tuple[Path, Path]:
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName(domain), *(x509.IPAddress(ip_address(address)) for address in addresses)]
+            ),
+            critical=False,
+        )
         .sign(rsa_key(), hashes.SHA256())
     )
     files = folder / "certificate.pem", folder / "certificate.key"

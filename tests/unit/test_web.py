@@ -9,11 +9,15 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from raymu.errors import ConfigInvalid, RequestInvalid, StorageFailed
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.web.intake import MOST_TOGETHER, Intake
 from raymu.web.server import ServerSettings, require_safe
 from raymu.web.tokens import Role, Tokens
+from tests.support.certificates import write_certificate
 
 
 def test_a_token_is_known_by_its_hash_until_it_is_revoked(tmp_path: Path) -> None:
@@ -70,6 +74,30 @@ def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
     settings = ServerSettings(tokens=tmp_path / "t", certificate=tmp_path / "cert.pem")
     with pytest.raises(ConfigInvalid, match="both a certificate and its key"):
         require_safe(settings, has_tokens=False)
+
+
+def test_files_that_are_no_certificate_with_its_key_are_refused(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path, "localhost")
+
+    def require(cert: Path, own_key: Path) -> None:
+        require_safe(
+            ServerSettings(tokens=tmp_path / "t", certificate=cert, private_key=own_key),
+            has_tokens=False,
+        )
+
+    require(certificate, key)
+    junk, other, locked = (tmp_path / name for name in ("junk", "other", "locked"))
+    junk.write_text("junk")
+    other_key = ec.generate_private_key(ec.SECP256R1())
+    own = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    other.write_bytes(other_key.private_bytes(*own, serialization.NoEncryption()))
+    locked.write_bytes(other_key.private_bytes(*own, serialization.BestAvailableEncryption(b"secret")))
+    with pytest.raises(ConfigInvalid, match="no certificate and its key, as PEM"):
+        require(junk, key)
+    with pytest.raises(ConfigInvalid, match=r"no certificate and its key|another certificate"):
+        require(certificate, other)
+    with pytest.raises(ConfigInvalid, match="locked asks for a passphrase; give a key without one"):
+        require(certificate, locked)
 
 
 def test_requests_that_arrive_together_are_committed_together() -> None:
