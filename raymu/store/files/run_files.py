@@ -21,7 +21,9 @@ from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
 from raymu.data.arrow_source import arrow_reader
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RunInvalid, StorageFailed
 from raymu.store.files.concurrency import map_concurrently
+from raymu.store.files.content import HashedWriter, content_ref
 from raymu.store.files.database_files import read_in_use
+from raymu.store.files.links import entries_below, has_linked_folder, is_file
 from raymu.store.files.local import PARTIAL, LocalDisk, LocalStorage
 from raymu.store.files.object_store import ObjectStorage, with_delayed_open
 from raymu.store.files.retries import is_passing_storage, retried
@@ -46,45 +48,6 @@ def _tried_again(method: Method) -> Method:
         return retried(lambda: method(files, *values, **named), is_passing_storage)
 
     return cast(Method, tried)
-
-
-def content_ref(stem: str, ending: str, payload: bytes) -> FileRef:
-    """Return the reference of a file whose name contains its hash, so that equal bytes are one file."""
-    return _content_ref(stem, ending, hashlib.sha256(payload).hexdigest(), len(payload))
-
-
-def _content_ref(stem: str, ending: str, sha256: str, byte_size: int) -> FileRef:
-    return FileRef(path=f"{stem}-{sha256[:16]}{ending}", sha256=sha256, byte_size=byte_size)
-
-
-class HashedWriter:
-    """A file that is hashed while it is written."""
-
-    def __init__(self) -> None:
-        self.file: IO[bytes] | None = None
-        self.byte_size = 0
-        self._digest = hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        """The hash of what was written."""
-        return self._digest.hexdigest()
-
-    def write(self, content: bytes) -> int:
-        """Write all of some bytes. Raises OSError."""
-        assert self.file is not None, "it is set before anything is written"
-        self.file.write(content)
-        self._digest.update(content)
-        self.byte_size += len(content)
-        return len(content)
-
-    def writelines(self, parts: Iterable[bytes]) -> None:
-        """Write several parts. Raises OSError."""
-        for part in parts:
-            self.write(part)
-
-    def flush(self) -> None:
-        """Do nothing: whoever opened the file closes it."""
 
 
 class RunFiles:
@@ -142,7 +105,7 @@ class RunFiles:
 
     def write_content(self, stem: str, ending: str, payload: bytes) -> FileRef:
         """Write a file whose name contains its hash, so that equal bytes are one file. Raises StorageFailed."""
-        ref = content_ref(stem, ending, payload)
+        ref = content_ref(stem, ending, hashlib.sha256(payload).hexdigest(), len(payload))
         return self._write(ref.path, payload, ref.sha256, 0o644)
 
     def write_stream(self, stem: str, ending: str, produce: Callable[[IO[bytes]], None]) -> FileRef:
@@ -158,18 +121,15 @@ class RunFiles:
         self._require_own_folder(stem)
         hashed = HashedWriter()
 
-        def named() -> FileRef:
-            return _content_ref(stem, ending, hashed.sha256, hashed.byte_size)
-
         def write(file: IO[bytes]) -> str:
             hashed.file = file
             produce(cast(IO[bytes], hashed))
-            return self._at(named().path)
+            return self._at(hashed.ref(stem, ending).path)
 
         try:
             if isinstance(self._storage, LocalStorage):
                 self._storage.write_stream(self._at(stem), write, mode=0o644, fence=self.fence)
-                return named()
+                return hashed.ref(stem, ending)
             with TemporaryFile(prefix="raymu-") as file:
                 write(file)
                 file.flush()
@@ -177,7 +137,8 @@ class RunFiles:
         except OSError as error:
             self.fence()
             raise StorageFailed(self.display_path(stem), _message(error)) from error
-        return self._write(named().path, cast(bytes, content), hashed.sha256, 0o644)
+        ref = hashed.ref(stem, ending)
+        return self._write(ref.path, cast(bytes, content), ref.sha256, 0o644)
 
     def adopt(self, other: "RunFiles", refs: Iterable[FileRef]) -> None:
         """Take files of another run into this one. On one local disk they are linked: no file of a run changes in place.
@@ -278,7 +239,7 @@ class RunFiles:
         below = self._at(folder).rstrip("/")
         with self._reading(folder):
             if self.local is not None:
-                return sorted(self._relative(entry) for entry in self._entries(folder) if _is_file(entry))
+                return sorted(self._relative(entry) for entry in self._entries(folder) if is_file(entry))
             entries = self._system.get_file_info(fs.FileSelector(below, recursive=True, allow_not_found=True))
         return sorted(entry.path.removeprefix(f"{self._root}/") for entry in entries if entry.is_file)
 
@@ -290,7 +251,7 @@ class RunFiles:
         if self.local is None:
             return []
         with self._reading(""):
-            return sorted(self._relative(entry) for entry in self._entries("") if not _is_file(entry))
+            return sorted(self._relative(entry) for entry in self._entries("") if not is_file(entry))
 
     def partial_writes(self, folder: str = "") -> list[str]:
         """Return the paths of files whose writing a crash interrupted. An object store never has any."""
@@ -405,24 +366,15 @@ class RunFiles:
 
     def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
         """Yield everything below a folder on a local disk except folders. No link is followed, also not to the folder."""
-        if self._has_linked_folder(f"{folder.rstrip('/')}/" if folder else ""):
-            return
-        folders = [self._at(folder).rstrip("/")]
-        while folders:
-            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    else:
-                        yield entry
+        if not self._has_linked_folder(f"{folder.rstrip('/')}/" if folder else ""):
+            yield from entries_below(self._at(folder).rstrip("/"))
 
     def _relative(self, entry: os.DirEntry[str]) -> str:
         return entry.path.removeprefix(f"{self._root}/")
 
     def _has_linked_folder(self, path: str) -> bool:
         """Return whether a folder on the way from the run directory to a path is a link."""
-        parents = [position for position, letter in enumerate(path) if letter == "/"]
-        return self.local is not None and any(os.path.islink(self._at(path[:position])) for position in parents)
+        return self.local is not None and has_linked_folder(self._root, self._at(path))
 
     def _require_own_folder(self, path: str) -> None:
         """Raise StorageFailed for a path that leads out of the run through a link."""
@@ -486,11 +438,6 @@ def _copied(file: pa.NativeFile) -> pa.Buffer:
 
 def _message(error: OSError) -> str:
     return one_line(error.strerror or error)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry of a folder is a file, and not a link to one."""
-    return entry.is_file(follow_symlinks=False)
 
 
 def _sha256(path: str) -> str:
