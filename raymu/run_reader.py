@@ -136,7 +136,7 @@ class RunReader(ShownRecord):
 
     def waiting(self) -> Waiting | None:
         """Return what predictions are made from while accepted requests wait to be carried out; None if none waits."""
-        return waiting_requests(self._store)
+        return waiting_requests(self._store, followed=self._history)
 
     def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
         """Return the receipts of these requests, or of all, in the order of acceptance."""

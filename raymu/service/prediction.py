@@ -18,6 +18,7 @@ from raymu.core.records import Constituent, FileRef, Generation, ShardLineage
 from raymu.data.columns import as_features
 from raymu.data.rows import Columns, Rows
 from raymu.errors import DataInvalid, FileMissing, NoVoters
+from raymu.service.followed_history import FollowedHistory
 from raymu.service.run_spec import spec_of
 from raymu.service.served import awaited_shards, served_generation
 from raymu.service.tally import Tally
@@ -134,7 +135,12 @@ class Ensemble:
 
     @classmethod
     def current(
-        cls, store: RunStore, *, device: torch.device | None = None, earlier: "Ensemble | None" = None
+        cls,
+        store: RunStore,
+        *,
+        device: torch.device | None = None,
+        earlier: "Ensemble | None" = None,
+        followed: FollowedHistory | None = None,
     ) -> "Ensemble":
         """Load the generation that is served now, and start again if another supersedes it meanwhile.
 
@@ -142,13 +148,15 @@ class Ensemble:
             store: The run.
             device: As for a new ensemble.
             earlier: As for a new ensemble.
+            followed: The run's history as far as it was read before. By default, it is read anew.
         """
+        followed = followed or FollowedHistory(store)
         while True:
-            generation, awaited = served_generation(store), awaited_shards(store)
+            generation, awaited = served_generation(store, followed=followed), awaited_shards(store, followed=followed)
             try:
                 return cls(store, generation, device=device, earlier=earlier, awaited=awaited)
             except FileMissing:
-                if served_generation(store) == generation:
+                if served_generation(store, followed=followed) == generation:
                     raise
 
     def replacing(self, payloads: Mapping[int, bytes]) -> "Ensemble":

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from raymu.config.unlearning import OnAccept
 from raymu.core.commands import PublishGeneration
 from raymu.core.records import Generation
-from raymu.service.history import History, open_history
+from raymu.service.followed_history import FollowedHistory
+from raymu.service.history import History
 from raymu.store.journal.fencing import journal_url
 from raymu.store.journal.watch import JournalWatch
 from raymu.store.run import RunStore
@@ -35,22 +36,25 @@ class Waiting:
         )
 
 
-def served_generation(store: RunStore) -> Generation:
+def served_generation(store: RunStore, *, followed: FollowedHistory | None = None) -> Generation:
     """Return the generation to predict from, read anew.
 
     A coordinator may have died between the acceptance of a request and the publication of its rewinding, which for a
     submission takes seconds. Then the shards are rewound here, from the files alone and without writing.
 
+    Args:
+        store: The run.
+        followed: The run's history as far as it was read before. By default, it is read anew.
+
     Raises:
         RunInvalid: There is no run, its training has not finished, or its files do not belong to its journal.
         FileCorrupt: A file is not what was written.
     """
-    history = None
     with closing(store.journal(is_read_only=True)) as journal:
-        if journal.has_unpublished_requests():
-            history = open_history(store, journal)
-    generation = store.current()
-    return rewound_for_accepted(generation, history) if history else generation
+        if not journal.has_unpublished_requests():
+            return store.current()
+        with (followed or FollowedHistory(store)).following(journal) as (_, history):
+            return rewound_for_accepted(store.current(), history)
 
 
 def rewound_for_accepted(generation: Generation, history: History) -> Generation:
@@ -74,12 +78,20 @@ def rewound_for_accepted(generation: Generation, history: History) -> Generation
     return generation
 
 
-def awaited_shards(store: RunStore) -> frozenset[int]:
-    """Return the shards that requests wait for although they are not rewound: only with `on_accept: keep`."""
+def awaited_shards(store: RunStore, *, followed: FollowedHistory | None = None) -> frozenset[int]:
+    """Return the shards that requests wait for although they are not rewound: only with `on_accept: keep`.
+
+    Args:
+        store: The run.
+        followed: The run's history as far as it was read before. By default, it is read anew.
+    """
     if store.config.unlearning.on_accept is not OnAccept.KEEP:
         return frozenset()
     with closing(store.journal(is_read_only=True)) as journal:
-        return open_history(store, journal).board.awaited_shards if journal.has_unpurged_requests() else frozenset()
+        if not journal.has_unpurged_requests():
+            return frozenset()
+        with (followed or FollowedHistory(store)).following(journal) as (_, history):
+            return history.board.awaited_shards
 
 
 def watch_of(store: RunStore) -> JournalWatch:
@@ -88,10 +100,16 @@ def watch_of(store: RunStore) -> JournalWatch:
     return JournalWatch(journal_url(store.files, store.config), store.manifest.run_id)
 
 
-def waiting_requests(store: RunStore) -> Waiting | None:
-    """Return what waits for a run; None if every accepted request is repaired."""
+def waiting_requests(store: RunStore, *, followed: FollowedHistory | None = None) -> Waiting | None:
+    """Return what waits for a run; None if every accepted request is repaired.
+
+    Args:
+        store: The run.
+        followed: The run's history as far as it was read before. By default, it is read anew.
+    """
     with closing(store.journal(is_read_only=True)) as journal:
         if not journal.has_unpurged_requests():
             return None
-        board = open_history(store, journal).board
-    return Waiting(requests=len(board.open_requests), is_kept=board.keeps_states) if board.open_requests else None
+        with (followed or FollowedHistory(store)).following(journal) as (_, history):
+            requests, is_kept = len(history.board.open_requests), history.board.keeps_states
+    return Waiting(requests=requests, is_kept=is_kept) if requests else None

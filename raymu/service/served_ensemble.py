@@ -5,6 +5,7 @@ from threading import Lock
 from typing import TypeVar
 
 from raymu.errors import RequestInvalid
+from raymu.service.followed_history import FollowedHistory
 from raymu.service.prediction import Ensemble
 from raymu.service.served import awaited_shards, served_generation, watch_of
 from raymu.store.run import RunStore
@@ -29,7 +30,7 @@ class ServedEnsemble:
     def __init__(self, store: RunStore) -> None:
         """Name a run. Of it, only the settings are read."""
         self._store = store
-        self._watch = watch_of(store)
+        self._watch, self._history = watch_of(store), FollowedHistory(store)
         self._loading = Lock()
         self._ensemble: Ensemble | None = None
         self._mark: Hashable | None = None
@@ -52,14 +53,14 @@ class ServedEnsemble:
             check()
             if ensemble is None or not self._is_served(ensemble):
                 self._ensemble = None  # a generation that was revoked from is not kept, whatever happens now
-                self._ensemble = ensemble = Ensemble.current(self._store, earlier=ensemble)
+                self._ensemble = ensemble = Ensemble.current(self._store, earlier=ensemble, followed=self._history)
             self._mark = mark
             return ensemble
 
     def _is_served(self, ensemble: Ensemble) -> bool:
         """Return whether an ensemble is of the served generation, and knows which shards requests wait for."""
-        is_same = ensemble.generation == served_generation(self._store)
-        return is_same and ensemble.awaited == awaited_shards(self._store)
+        is_same = ensemble.generation == served_generation(self._store, followed=self._history)
+        return is_same and ensemble.awaited == awaited_shards(self._store, followed=self._history)
 
     def answer(self, compute: Callable[[Ensemble], Answer], check: Callable[[], object] = lambda: None) -> Answer:
         """Compute an answer with the served ensemble, again if another generation came before it is returned.
@@ -106,5 +107,5 @@ class ServedEnsemble:
         self._watch.close()
 
     def forget_parent(self) -> None:
-        """In a forked child, leave the parent's lock alone."""
-        self._loading = Lock()
+        """In a forked child, leave the parent's locks alone."""
+        self._loading, self._history = Lock(), FollowedHistory(self._store)

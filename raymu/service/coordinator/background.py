@@ -15,6 +15,7 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.process_turn import ProcessTurn
 from raymu.service.coordinator.session import in_thread
 from raymu.service.event_log import EventLog
+from raymu.service.followed_history import FollowedHistory
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import waiting_requests
 from raymu.service.shard.fleet import ProgressFleet
@@ -201,7 +202,7 @@ class _DueWork:
     """What a run has to do by itself, looked up only if its journal has changed or a time has come."""
 
     def __init__(self, store: RunStore) -> None:
-        self._store = store
+        self._store, self._history = store, FollowedHistory(store)
         self._seen: object = None
         self._window: SettleWindow | None = None
 
@@ -209,9 +210,9 @@ class _DueWork:
         """Return the time by which requests are due that have to be settled now; None if nothing is to be done."""
         position = self._store.position()
         if position != self._seen:
-            if waiting_requests(self._store):
+            if waiting_requests(self._store, followed=self._history):
                 return LONG_AGO
-            now = status(self._store)
+            now = status(self._store, followed=self._history)
             group_due_at = now.group.due_at if now.group else None
             self._window, self._seen = next_settle_window(now.deadlines, group_due_at=group_due_at), position
         window = self._window
