@@ -30,7 +30,7 @@ from raymu.core.planner import MOST_REFERENCES
 from raymu.core.records import CheckpointRef, Cost, FileRef, Remedy, ShardLineage
 from raymu.data.tables import read_training_table
 from raymu.errors import PatchFailed
-from raymu.service.ingest import sample_homes
+from raymu.service.history_parts import sample_homes
 from raymu.service.shard.shard_patcher import ShardPatcher
 from raymu.service.trial import read_test_set
 from raymu.training.audit.relearn_time import relearning_steps

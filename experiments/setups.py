@@ -18,7 +18,7 @@ from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
 from raymu.data.tables import read_training_table
-from raymu.service.ingest import sample_homes
+from raymu.service.history_parts import sample_homes
 from raymu.training.audit.samples import AuditSamples
 from raymu.training.batches import ShardSamples
 from raymu.training.spec import TrainingSpec

@@ -30,8 +30,8 @@ from raymu.data.rows import Rows
 from raymu.data.tables import SampleTable, read_training_table
 from raymu.errors import UnknownSamples
 from raymu.new_run import train
-from raymu.service.ingest import sample_form, training_data
 from raymu.service.requests.sample_index import SampleIndex
+from raymu.service.training_plan import sample_form, training_data
 from raymu.service.trial import EvaluationSet, Predict, publish_branch, read_test_set, temporary_branch
 from raymu.store.run import RunStore
 

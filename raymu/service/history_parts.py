@@ -8,7 +8,6 @@ from raymu.core.partition import Indices, homes
 from raymu.core.uri import locations_of
 from raymu.data.frames import TableData
 from raymu.data.tables import SampleTable
-from raymu.service.ingest import sample_homes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,6 +30,11 @@ class HistoryPart:
         if self.first == 0:
             return sample_homes(table, partition)
         return added_homes(table, partition, first=self.first, slices=self.slices)
+
+
+def sample_homes(table: SampleTable, partition: PartitionConfig) -> tuple[Indices, Indices]:
+    """Return the shard and the slice of every row of a table, two (samples,) int64."""
+    return homes(table.ids.tolist(), partition, owners=table.owners, risks=table.risks)
 
 
 def added_homes(table: SampleTable, partition: PartitionConfig, *, first: int, slices: int) -> tuple[Indices, Indices]:

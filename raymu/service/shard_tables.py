@@ -1,6 +1,6 @@
-"""The tables of shards: finished from placed parts, in whichever process has them, or grown by placed parts."""
+"""The tables of shards: finished from placed parts in whichever process has them, grown by such parts, or cut from a table."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +8,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymu.config import Config
+from raymu.config import Config, PartitionConfig
+from raymu.core.partition import Indices, identity_hashes
 from raymu.core.records import SampleFiles, SampleId
 from raymu.data.arrow_buffers import to_arrow, whole
 from raymu.data.id_hashes import array_hashes
 from raymu.data.run_table import in_types_of
+from raymu.data.run_table import to_arrow as to_run_table
 from raymu.data.shard_rows import HASH, ShardRows
 from raymu.data.shard_spill import ShardSpill, scratch_folder
+from raymu.data.tables import SampleTable
 from raymu.store.creation import write_new_shard
 from raymu.store.finished_shard import FinishedShard
 from raymu.store.run import RunStore
@@ -119,3 +122,14 @@ def grow_shard(
 def _in_form(part: pa.Table, held: pa.Schema, source: str) -> pa.Table:
     """Return placed rows in the types of a shard's table. Raises DataInvalid."""
     return in_types_of(source, part.drop_columns([HASH]), held).append_column(HASH, part[HASH])
+
+
+def shard_tables(
+    table: SampleTable, shards: Indices, slices: Indices, partition: PartitionConfig
+) -> Iterator[pa.Table]:
+    """Yield the run's copy of each shard's samples, which does not depend on the order of the rows."""
+    hashes = identity_hashes(table.ids.tolist(), seed=partition.seed, purpose="sample")
+    order = np.lexsort((hashes, slices, shards))
+    starts = np.searchsorted(shards[order], np.arange(1, partition.shards))
+    for rows in np.split(order, starts):
+        yield to_run_table(table.take(rows), slices[rows])

@@ -18,7 +18,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import CheckpointRef, Constituent, SampleId, ShardLineage
 from raymu.data.tables import read_table
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.ingest import sample_homes
+from raymu.service.history_parts import sample_homes
 from raymu.service.shard.fleet import LocalFleet, ShardFleet
 from raymu.store.receipts import check_receipts
 from raymu.store.run import RunStore

@@ -15,8 +15,8 @@ from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
 from raymu.service.coordinator.damage import Damage
 from raymu.service.history_parts import HistoryPart, history_parts
-from raymu.service.ingest import shard_tables
 from raymu.service.pseudonyms import identity_text, pseudonym
+from raymu.service.shard_tables import shard_tables
 from raymu.store.layout import pyarrow_version, pyarrow_version_of
 from raymu.store.run import RunStore
 

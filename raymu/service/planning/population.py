@@ -8,7 +8,7 @@ from raymu.config import PartitionConfig
 from raymu.core.planning.trace import RevocableSamples
 from raymu.core.records import ShardLineage
 from raymu.data.tables import SampleTable
-from raymu.service.ingest import sample_homes
+from raymu.service.history_parts import sample_homes
 from raymu.store.run import RunStore
 
 

@@ -15,8 +15,8 @@ from raymu.core.records import Cost
 from raymu.core.repair_speed import TrainingSpeed, training_speed
 from raymu.data.frames import source_of
 from raymu.data.tables import SampleTable, TrainingTable, read_training_table
-from raymu.service.ingest import plan_training, sample_form, training_data
 from raymu.service.planning.population import planned_population
+from raymu.service.training_plan import plan_training, sample_form, training_data
 from raymu.training.batches import ShardSamples
 from raymu.training.checks import check_training, with_inputs
 from raymu.training.determinism import deterministic, device_or_cpu

@@ -19,8 +19,7 @@ from raymu.errors import DataInvalid, RequestInvalid, SamplesLost, ShardRepairFa
 from raymu.service.audit.forget_set import AuditScope, find_forgotten
 from raymu.service.coordinator.calls import ExtendResult
 from raymu.service.extension import Extension
-from raymu.service.history_parts import added_homes
-from raymu.service.ingest import sample_homes
+from raymu.service.history_parts import added_homes, sample_homes
 from raymu.service.requests.revocation import Revocation
 from raymu.service.run_spec import spec_of
 from raymu.service.shard.messages import no_progress

@@ -18,13 +18,15 @@ from raymu.core.records import SampleId
 from raymu.data.tables import read_table
 from raymu.errors import RequestInvalid, SamplesRevoked
 from raymu.service.history import replay
-from raymu.service.ingest import prepare_run, sample_homes, shard_tables
+from raymu.service.history_parts import sample_homes
+from raymu.service.ingest import prepare_run
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmissionResult, AdmittedRequest
 from raymu.service.requests.lookup import find_requests
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.shard.files import write_without
+from raymu.service.shard_tables import shard_tables
 from raymu.store.creation import create_run, write_new_shard
 from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
