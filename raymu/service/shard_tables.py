@@ -1,4 +1,4 @@
-"""The tables of shards: finished from placed parts in whichever process has them, grown by such parts, or cut from a table."""
+"""The tables of shards: finished from placed parts in whichever process has them, grown by such parts, cut from a table."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from raymu.cli import run_command
 from raymu.core.verdict import Verdict
 from raymu.data.columns import features_of_first_version, kept_features
 from raymu.data.tables import read_table
-from raymu.service import training_plan
+from raymu.service import placement
 from raymu.service.coordinator.damage import Damage
 from raymu.service.coordinator.lost_samples import restore_samples
 from raymu.service.prediction import Ensemble
@@ -65,7 +65,7 @@ def test_an_offset_costs_no_accuracy_and_a_constant_column_is_no_fault(
 def test_a_lost_table_is_restored_from_the_training_file_as_this_and_as_the_first_version_kept_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: Callable[..., npt.NDArray[Any]]
 ) -> None:
-    monkeypatch.setattr(training_plan, "kept_features", keep)
+    monkeypatch.setattr(placement, "kept_features", keep)
     write(tmp_path / "all.parquet", FEATURES["seconds since 1970"])
     config = make_config(tmp_path / "all.parquet", data={"classes": 2, "features": ["t", "k"]})
     create_run(config, tmp_path / "run")
