@@ -1,15 +1,28 @@
-"""The connector for Fides: what it would send is sent to a real service. Fides, which needs its own servers, does not run."""
+"""The connector for Fides: what it would send is sent to a real service.
 
+Where FIDES_PYTHON names a Python that has Fides, and Redis is installed, Fides' own code reads the connector and sends it.
+Its web server, its database and its workers do not run.
+"""
+
+import json
+import os
 import re
+import shutil
+import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import yaml
 
-from raymu.web.tokens import Role
+from raymu.api import Run
+from raymu.web.tokens import Role, Tokens
+from tests.support.certificates import write_certificate
 from tests.support.examples import create_run, make_config, write_samples
+from tests.support.serve_process import ROOT, ServeProcess
 from tests.system.web.conftest import Service, opened_service
 
 FOLDER = Path(__file__).parents[3] / "examples" / "fides"
@@ -118,3 +131,88 @@ def test_the_files_have_what_fides_asks_for() -> None:
         each["name"]: [param["name"] for param in each["requests"]["delete"]["param_values"]] for each in ENDPOINTS
     }
     assert DATASET["fides_key"] == CONFIG["fides_key"] == "<instance_fides_key>"
+
+
+FIDES = os.environ.get("FIDES_PYTHON")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[int]:
+    """Start a Redis, and return its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    options = (
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+        "--requirepass",
+        "secret",
+    )
+    process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+    yield port
+    process.terminate()
+    process.wait(timeout=30)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(FIDES is None, reason="FIDES_PYTHON names no Python with ethyca-fides")
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed")
+def test_fides_itself_tests_the_connection_and_erases(tmp_path: Path, redis: int) -> None:
+    write_samples(tmp_path / "all.parquet", samples=120, owners=8)
+    data = {"owner": "owner", "train": str(tmp_path / "all.parquet")}
+    config = make_config("", data=data, training={"epochs": 2}, partition={"shards": 2, "slices": 2})
+    create_run(config, tmp_path / "letter")
+    token = Tokens(tmp_path / "tokens.json").create("fides", Role.REQUESTER)
+    certificate, key = write_certificate(tmp_path, "localhost", "127.0.0.1")
+    with ZipFile(tmp_path / "raymu.zip", "w") as upload:
+        for name in ("raymu_config.yml", "raymu_dataset.yml"):
+            upload.write(FOLDER / name, name)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+        "FIDES__DEV_MODE": "true",  # otherwise it calls port 443 alone, and not this machine
+        "FIDES__REDIS__HOST": "127.0.0.1",
+        "FIDES__REDIS__PORT": str(redis),
+        "FIDES__REDIS__PASSWORD": "secret",
+        "FIDES__REDIS__USER": "",
+        "FIDES__SECURITY__APP_ENCRYPTION_KEY": "0123456789abcdef" * 2,
+        "FIDES__SECURITY__OAUTH_ROOT_CLIENT_ID": "root",
+        "FIDES__SECURITY__OAUTH_ROOT_CLIENT_SECRET": "secret",
+    }
+
+    def carry_out(token: str, identities: Mapping[str, str]) -> dict[str, Any]:
+        task = {
+            "zip": str(tmp_path / "raymu.zip"),
+            "authority": str(certificate),
+            "domain": service.url.removeprefix("https://"),
+            "token": token,
+            "privacy_request": "pri_1",
+            "identities": identities,
+        }
+        command = [str(FIDES), str(ROOT / "tests" / "data" / "drive_fides.py")]
+        done = subprocess.run(
+            command,
+            input=json.dumps(task),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    options = ("--tls-cert", str(certificate), "--tls-key", str(key))
+    with ServeProcess(tmp_path, *options, runs=(tmp_path / "letter",), certificate=certificate) as service:
+        assert carry_out("raymu_wrong", {})["test"] == "ClientUnsuccessfulException"
+        result = carry_out(token, {"external_id": "owner-3"})
+    assert result["test"] == "succeeded"
+    assert result["erased"] == {"owner_by_email": [0, 0], "owner_by_external_id": [1, 1]}
+    [receipt] = Run(tmp_path / "letter", trust=True).receipts()
+    assert receipt.samples > 0, "a privacy request that Fides repeats is one request"
