@@ -184,11 +184,11 @@ def test_fides_itself_tests_the_connection_and_erases(tmp_path: Path, redis: int
         "FIDES__SECURITY__OAUTH_ROOT_CLIENT_SECRET": "secret",
     }
 
-    def carry_out(token: str, identities: Mapping[str, str]) -> dict[str, Any]:
+    def carry_out(server: ServeProcess, token: str, identities: Mapping[str, str]) -> dict[str, Any]:
         task = {
             "zip": str(tmp_path / "raymu.zip"),
             "authority": str(certificate),
-            "domain": service.url.removeprefix("https://"),
+            "domain": server.url.removeprefix("https://"),
             "token": token,
             "privacy_request": "pri_1",
             "identities": identities,
@@ -209,9 +209,9 @@ def test_fides_itself_tests_the_connection_and_erases(tmp_path: Path, redis: int
         return result
 
     options = ("--tls-cert", str(certificate), "--tls-key", str(key))
-    with ServeProcess(tmp_path, *options, runs=(tmp_path / "letter",), certificate=certificate) as service:
-        assert carry_out("raymu_wrong", {})["test"] == "ClientUnsuccessfulException"
-        result = carry_out(token, {"external_id": "owner-3"})
+    with ServeProcess(tmp_path, *options, runs=(tmp_path / "letter",), certificate=certificate) as server:
+        assert carry_out(server, "raymu_wrong", {})["test"] == "ClientUnsuccessfulException"
+        result = carry_out(server, token, {"external_id": "owner-3"})
     assert result["test"] == "succeeded"
     assert result["erased"] == {"owner_by_email": [0, 0], "owner_by_external_id": [1, 1]}
     [receipt] = Run(tmp_path / "letter", trust=True).receipts()
