@@ -16,12 +16,12 @@ from raymu.core.partition import derive_seed
 from raymu.core.stage_measures import StageMeasures, Validation
 from raymu.errors import RankLost, TrainingFailed
 from raymu.text import one_line
+from raymu.training.batch_sizes import BatchSizes
 from raymu.training.batch_statistics import compute_statistics, layers_without_statistics
 from raymu.training.batches import (
     BatchPlan,
     ShardSamples,
     grouped_batches,
-    part_lengths,
     sample_draws,
     shuffled_batches,
 )
@@ -43,8 +43,6 @@ from raymu.training.lane import train_lane_stage
 from raymu.training.learning_rate import LearningRate
 from raymu.training.measures import LossMeter, metered, unmetered, validate
 from raymu.training.model_state import go_back, snapshot
-from raymu.training.model_trial import can_train_on
-from raymu.training.models import has_batch_norm, normalizes_batches
 from raymu.training.numerics import in_format_of_weights
 from raymu.training.optimizers import build_optimizer
 from raymu.training.randomness import own_generators, random_state_kept, seed_everything
@@ -86,9 +84,8 @@ class ShardTrainer:
         self._ranks = ranks or SimulatedRanks(spec.workers)
         self._learning_rate = LearningRate(spec.training)
         self.generators = own_generators(self.code_objects) if spec.is_probed else {}
-        self._has_batch_norm = has_batch_norm(self.classifier.trained)
-        self._normalizes_batches = normalizes_batches(self.classifier.trained)
-        self._accepted_sizes: dict[int, bool] = {}
+        self.batch_sizes = BatchSizes(self.classifier, spec, ranks=self._ranks.count, generators=self.generators)
+        """The sizes of batches that the model can be trained on."""
         self._prepared_samples: tuple[ShardSamples, PreparedSamples, Tensor] | None = None
         self._held_out: PreparedSamples | None = None
         self._classes: frozenset[str] = frozenset()
@@ -296,50 +293,13 @@ class ShardTrainer:
         return sample_draws(samples.hashes, seed=seed) if self.classifier.task.is_collated else None
 
     def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
-        """Cut samples into the batches of one epoch, in an order that derives from the seed.
-
-        A model with batch norm cannot train on a batch of one sample: such batches are left out. With virtual batches,
-        without running statistics, or in a factory's model, other sizes can be refused: then some samples are left out.
-        """
+        """Cut samples into batches of an epoch, as far as the model takes them, in an order that derives from the seed."""
         groups = self.spec.groups_per_slice
         if groups is None:
             batches = shuffled_batches(samples, batch_size=self.spec.training.batch_size, seed=seed)
         else:
             batches = grouped_batches(samples, groups_per_slice=groups, seed=seed)
-        if self._has_batch_norm:
-            batches = batches.drop_singletons()
-        return batches.fitting(self._accepts) if self._is_tried else batches
-
-    @property
-    def _is_tried(self) -> bool:
-        """Whether sizes of batches are tried out: some layers, and code of the user's, may refuse some."""
-        return self._normalizes_batches or self.spec.model.factory is not None
-
-    @property
-    def _min_samples(self) -> int:
-        """The fewest samples of a rank's part of a batch."""
-        is_single_enough = not self._normalizes_batches and (not self._is_tried or self.takes(1))
-        return 1 if is_single_enough else 2
-
-    def _accepts(self, samples: int) -> bool:
-        """Return whether the model can be trained on a batch of so many samples, by all ranks."""
-        sizes = [samples]
-        for parts in (self._ranks.count, self.spec.training.accumulate):
-            if parts > 1:
-                sizes = [part for size in sizes for part in part_lengths(size, parts, min_samples=self._min_samples)]
-        return all(map(self.takes, sizes))
-
-    def takes(self, samples: int) -> bool:
-        """Return whether the model can be trained on so many samples at once, by a trial for each number.
-
-        A model that fails on three samples of zeros can be trained on others, and trials say nothing about it.
-        """
-        if not self._normalizes_batches and samples != 3 and not self.takes(3):
-            return True
-        if samples not in self._accepted_sizes:
-            with random_state_kept(self.classifier.device, self.generators), unmetered(self.classifier):
-                self._accepted_sizes[samples] = can_train_on(self.classifier, self.spec, samples)
-        return self._accepted_sizes[samples]
+        return self.batch_sizes.fitting(batches)
 
     def train_epoch(
         self,
@@ -369,7 +329,7 @@ class ShardTrainer:
             self._train_epoch_by_ranks(samples, targets, batches, rates=rates, seed=seed, draws=draws)
             return
         parts = self.spec.training.accumulate
-        least = self._min_samples if parts > 1 else 1
+        least = self.batch_sizes.min_part if parts > 1 else 1
         seed_everything(seed, self.generators)
         clear_gradients = self._clear_gradients()
         with closing(batches.split(samples, targets, draws)) as whole_batches:
@@ -413,7 +373,7 @@ class ShardTrainer:
             seed=seed,
             ranks=self._ranks,
             generators=self.generators,
-            min_samples=self._min_samples,
+            min_samples=self.batch_sizes.min_part,
             accumulate=self.spec.training.accumulate,
         )
         for _, rate in zip(gradients, rates, strict=True):
