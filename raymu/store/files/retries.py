@@ -15,6 +15,9 @@ _random = Random()  # of its own: models draw from Python's generator
 def retried(attempt: Callable[[], Result], is_passing: Callable[[Exception], bool]) -> Result:
     """Return the result of the first attempt that succeeds, and raise what the last one raised.
 
+    What was tried in vain within an attempt is not tried again: otherwise a server that is out of reach would be called 49
+    times.
+
     Args:
         attempt: Done again from its beginning, so that it must do no harm to what it did already.
         is_passing: Tells of an error whether another attempt may succeed.
@@ -23,10 +26,28 @@ def retried(attempt: Callable[[], Result], is_passing: Callable[[Exception], boo
         try:
             return attempt()
         except Exception as error:
-            if not is_passing(error):
+            if not is_passing(error) or _was_tried_in_vain(error):
                 raise
         time.sleep(pause_s * (1 + _random.random() / 2))
-    return attempt()
+    try:
+        return attempt()
+    except Exception as error:
+        if is_passing(error):
+            vars(error)[_IN_VAIN] = True
+        raise
+
+
+_IN_VAIN = "_was_tried_in_vain"
+"""Attribute of an error that the last attempt raised."""
+
+
+def _was_tried_in_vain(error: BaseException | None) -> bool:
+    """Return whether the last attempt of a call raised an error, or the one that it was translated from."""
+    while error is not None:
+        if _IN_VAIN in vars(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def is_passing_storage(error: Exception) -> bool:

@@ -69,7 +69,8 @@ def test_a_lost_connection_is_one_line_of_error_and_the_next_write_succeeds(
     assert list(journal.events()) == [SETTLE]
 
 
-def test_an_unreachable_server_is_one_line_of_error(url: sql.URL) -> None:
+def test_an_unreachable_server_is_one_line_of_error(url: sql.URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymu.store.files.retries.PAUSES_S", (0.01, 0.01))
     with (
         closing(open_journal(url.update_query_dict({"host": "/tmp/nowhere"}))) as journal,
         pytest.raises(StorageFailed, match="connection to server") as refusal,

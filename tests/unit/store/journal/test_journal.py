@@ -358,7 +358,10 @@ def test_a_url_of_postgresql_needs_no_driver_named() -> None:
     assert parse_url("postgresql://host/db").drivername == "postgresql+psycopg"
 
 
-def test_the_next_coordinator_reads_the_snapshot_of_the_one_before_while_others_read(url: sql.URL) -> None:
+def test_the_next_coordinator_reads_the_snapshot_of_the_one_before_while_others_read(
+    url: sql.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymu.store.journal.dialects.SQLITE_BUSY_MS", 200)  # it waits for readers, and then goes on
     with closing(begin(url)) as journal, closing(open_journal(url, is_read_only=True)) as reader:
         journal.append(*[SETTLE] * 3)
         with journal.writing() as transaction:
