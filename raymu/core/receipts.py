@@ -22,6 +22,8 @@ from raymu.core.remedies import REMEDIES
 from raymu.core.requests import RevocationRequest
 from raymu.core.tallies import DoneTally, ResidualTally
 
+_EXACTNESS_ORDER = {exactness: place for place, exactness in enumerate(Exactness)}
+
 
 class IssuedReceipts(Protocol):
     """The receipts that were issued, looked up where they are stored."""
@@ -339,7 +341,7 @@ class Receipts:
         others = self._receipts[request_id].shards
         position = bisect_left(others, report.shard, key=lambda other: other.shard)
         shards = (*others[:position], shard, *(other for other in others[position:] if other.shard != report.shard))
-        exactness = max({each.exactness for each in shards}, key=list(Exactness).index)
+        exactness = max({each.exactness for each in shards}, key=_EXACTNESS_ORDER.__getitem__)
         self._update(request_id, repaired_at=at, shards=shards, exactness=exactness)
 
     def _update(self, request_id: str, **changes: object) -> None:
