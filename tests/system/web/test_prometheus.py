@@ -21,6 +21,7 @@ pytest.importorskip("fastapi")
 
 from raymu.cli.group import cli
 from raymu.web.tokens import Role, Tokens
+from tests.support.certificates import write_certificate
 from tests.support.serve_process import ROOT, ServeProcess
 from tests.support.trained_runs import RunTemplates
 
@@ -40,14 +41,14 @@ RECORDS = [
 class Prometheus:
     """A Prometheus that looks every second, with rules that wait for nothing."""
 
-    def __init__(self, folder: Path, *, target: str, token: str) -> None:
+    def __init__(self, folder: Path, *, target: str, token: str, authority: Path) -> None:
         settings = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())
         settings["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         [job] = settings["scrape_configs"]
         job["static_configs"] = [{"targets": [target]}]
         job["authorization"]["credentials_file"] = "raymu.token"
-        job["scheme"] = "http"
-        del job["tls_config"], settings["alerting"]
+        job["tls_config"]["ca_file"] = str(authority)
+        del settings["alerting"]
         (folder / "raymu.token").write_text(token + "\n")
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
         rules = (FOLDER / "raymu-serve-rules.yaml").read_text()
@@ -117,16 +118,23 @@ class Prometheus:
 
 
 @pytest.fixture
-def service(run_templates: RunTemplates, tmp_path: Path) -> Iterator[ServeProcess]:
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    return write_certificate(tmp_path, "localhost", "127.0.0.1")
+
+
+@pytest.fixture
+def service(run_templates: RunTemplates, tmp_path: Path, certificate: tuple[Path, Path]) -> Iterator[ServeProcess]:
     location = run_templates.copy(tmp_path / "letter", partition={"slices": 2}).location
     Tokens(tmp_path / "tokens.json").create("first", Role.OPERATOR)
-    with ServeProcess(tmp_path, runs=(location,)) as service:
+    options = ("--tls-cert", str(certificate[0]), "--tls-key", str(certificate[1]))
+    with ServeProcess(tmp_path, *options, runs=(location,), certificate=certificate[0]) as service:
         yield service
 
 
 @pytest.fixture
-def prometheus(service: ServeProcess, tmp_path: Path) -> Iterator[Prometheus]:
-    prometheus = Prometheus(tmp_path, target=service.url.removeprefix("http://"), token=service.token(Role.AUDITOR))
+def prometheus(service: ServeProcess, tmp_path: Path, certificate: tuple[Path, Path]) -> Iterator[Prometheus]:
+    target, token = service.url.removeprefix("https://"), service.token(Role.AUDITOR)
+    prometheus = Prometheus(tmp_path, target=target, token=token, authority=certificate[0])
     yield prometheus
     prometheus.close()
 
