@@ -25,7 +25,7 @@ CONTROL = b"control-4711 "
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("is_detached", [True, False])
+@pytest.mark.parametrize("is_detached", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_nothing_that_ray_keeps_names_what_was_revoked(tmp_path: Path, is_detached: bool) -> None:
     write_samples(tmp_path / "all.parquet", samples=700, text_ids=True)
     config = config_on_ray(tmp_path / "all.parquet", shards=2, live_actors=1)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,16 +104,17 @@ def remedy_of(report: AuditReport) -> RemedyAudit:
 
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1}
+nightly = partial(pytest.param, marks=pytest.mark.nightly)
 
 
 @pytest.mark.parametrize(
     ("strategy", "branches"),
     [
         ("dpus", {}),
-        ("dpus", {"unlearning": {"contributions": "gradient"}}),
-        ("dpus", {"unlearning": {"contributions": "batch"}, "training": SGD}),
-        ("dpus", {"unlearning": {"calibration": False, "contributions": "gradient"}}),
-        ("ohs", {"unlearning": {"contributions": "gradient"}}),
+        nightly("dpus", {"unlearning": {"contributions": "gradient"}}),
+        nightly("dpus", {"unlearning": {"contributions": "batch"}, "training": SGD}),
+        nightly("dpus", {"unlearning": {"calibration": False, "contributions": "gradient"}}),
+        nightly("ohs", {"unlearning": {"contributions": "gradient"}}),
         ("ohs", {"unlearning": {"contributions": "gradient", "ohs": {"remedy": "replay"}}}),
     ],
     ids=["the default", "gradient", "batch", "not calibrated", "fine-tune", "replay"],

@@ -304,7 +304,7 @@ def test_any_command_line_is_carried_out_or_refused(workshop: Workshop, factor: 
     assert command is not None
     group = name.split()
 
-    @repeated(30 * factor)
+    @repeated(20 * factor)
     @given(words=command_lines(command, SOUND))
     def check(words: list[str]) -> None:
         if name in HEAVY:

@@ -211,7 +211,7 @@ class BoardMachine(RuleBasedStateMachine):
             self.run.take_over()
 
 
-SCENARIOS_PER_EXAMPLE = 2.5
+SCENARIOS_PER_EXAMPLE = 1.5
 """Scenarios for each example that the hypothesis profile asks of a law."""
 
 
