@@ -1,6 +1,7 @@
 """A coordinator in a process that stays up: it accepts requests at once, and carries them out meanwhile."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -101,7 +102,7 @@ class BackgroundCoordinator:
 
     async def prepare(self) -> None:
         """Import what carries requests out, which takes seconds, before the first one comes."""
-        await asyncio.to_thread(import_module, "raymu.service.shard.worker")
+        await asyncio.to_thread(_import_for_good, "raymu.service.shard.worker")
 
     async def do_due_work(self) -> None:
         """Settle what would be late otherwise, and finish what an earlier failure left. If nothing is due, nothing is opened.
@@ -196,6 +197,13 @@ class BackgroundCoordinator:
     def _end_turn(self) -> None:
         self._release = None
         self._turn.end_call()
+
+
+def _import_for_good(module: str) -> None:
+    """Import a module, and spare the collector of garbage all that is there then, which is a long pause otherwise."""
+    import_module(module)
+    gc.collect()
+    gc.freeze()
 
 
 class _DueWork:

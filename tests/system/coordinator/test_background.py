@@ -1,6 +1,7 @@
 """A coordinator in the background of a process, while another machine takes the run over from it."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import psutil
@@ -71,3 +72,25 @@ def test_a_worker_whose_process_was_killed_is_replaced(tmp_path: Path) -> None:
     asyncio.run(delete_twice())
     assert [receipt.stage for receipt in receipts(store)] == ["settled", "settled"]
     assert not workers()
+
+
+def test_a_full_collection_of_garbage_passes_over_what_was_imported(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet", samples=120)["id"].to_pylist()
+    create_run(make_config(tmp_path / "all.parquet", training={"epochs": 2}), tmp_path / "run")
+    background = BackgroundCoordinator(str(tmp_path / "run"), trust=RunStore(str(tmp_path / "run")).trust)
+
+    async def prepare_and_delete() -> None:
+        try:
+            await background.prepare()
+            assert len(gc.get_objects(generation=2)) < gc.get_freeze_count()
+            [result] = await background.accept([Revocation(ids=(ids[0],))])
+            assert result.request_id
+            await background.wait_until_idle()
+        finally:
+            await background.close()
+
+    gc.unfreeze()
+    try:
+        asyncio.run(prepare_and_delete())
+    finally:
+        gc.unfreeze()
