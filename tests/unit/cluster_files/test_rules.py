@@ -65,7 +65,7 @@ def test_every_alert_has_a_name_of_its_own() -> None:
     [
         ["check", "rules", "raymu-rules.yaml", "raymu-serve-rules.yaml"],
         ["check", "config", "--syntax-only", "prometheus.yaml"],
-        ["test", "rules", "raymu-serve-rules-test.yaml"],
+        ["test", "rules", "raymu-rules-test.yaml", "raymu-serve-rules-test.yaml"],
     ],
 )
 def test_promtool_accepts_the_files(command: list[str]) -> None:
