@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from raymu.config import ClusterConfig
 from raymu.core import fleet_choice
-from raymu.core.fleet_choice import FleetChoice, FleetWork, forecast_fleet
+from raymu.core.fleet_choice import FleetChoice, FleetWork, forecast_fleet, free_cpus
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.verdict import LastVerdict
 from raymu.errors import CoordinatorLost, DeviceUnavailable, RequestInvalid
@@ -354,9 +354,12 @@ class PlaceOfRows:
         return joined_cluster(self._cluster.address) is not None
 
 
-def usable_cpus() -> int:
-    """Return the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cpus() -> float:
+    """Return the CPUs that this process may use, without those that others compute on."""
+    machine = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return free_cpus(usable=allowed, machine=machine, load=load)
 
 
 def backend_of(store: RunStore, cluster: ClusterConfig, trust: Trust, *, take_over: bool = False) -> Backend:

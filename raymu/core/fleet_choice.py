@@ -55,6 +55,18 @@ def forecast_fleet(work: FleetWork, *, workers: int) -> FleetChoice:
     return FleetChoice(fleet=fleet, reason=f"about {here} of work, {there} with Ray", is_forecast=True)
 
 
+def free_cpus(*, usable: int, machine: int, load: float) -> float:
+    """Return how many CPUs other programs leave to this process, at least one.
+
+    Args:
+        usable: CPUs that this process may use.
+        machine: CPUs of the machine.
+        load: Mean number of processes that wanted to compute in the last minute, this one among them.
+    """
+    others = max(0.0, load - 1.0) * usable / machine
+    return max(1.0, usable - others)
+
+
 def _about(seconds: float) -> str:
     """Round seconds to what a forecast can tell."""
     return f"{seconds:.1f} s" if seconds < 10.0 else f"{seconds:,.0f} s"

@@ -278,10 +278,10 @@ def test_every_place_that_opens_a_run_says_whom_it_trusts() -> None:
 
 
 def test_only_one_place_takes_the_training_of_a_run_that_exists() -> None:
-    """It is where trust in factories is required; `ingest` has the caller's own settings."""
+    """It is where trust in factories is required; `training_plan` has the caller's own settings."""
     places = {
         path.relative_to(ROOT / "raymu").as_posix()
         for path in (ROOT / "raymu").rglob("*.py")
         if "TrainingSpec.of(" in path.read_text(encoding="utf-8")
     }
-    assert places == {"service/run_spec.py", "service/ingest.py"}
+    assert places == {"service/run_spec.py", "service/training_plan.py"}
